@@ -1,0 +1,187 @@
+//! Sends one request to the operators' listener and turns what comes back into an answer or one
+//! clear sentence.
+//!
+//! May not live here: what a command means, and retries: an operator decides whether to ask again.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use reqwest::header::{CONTENT_TYPE, ETAG, HeaderMap, IF_MATCH, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, StatusCode, Url};
+use serde_json::Value;
+
+use super::args::{Key, Reach};
+use super::request::Request;
+use super::show;
+
+/// Above the server's own deadline of 5 s, so that its answer is heard.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+pub struct Api {
+    url: Url,
+    key: Key,
+    client: Client,
+}
+
+/// A success.
+#[derive(Debug)]
+pub struct Answer {
+    pub etag: Option<String>,
+    /// As it came, so that `--json` changes nothing.
+    pub body: String,
+}
+
+impl Api {
+    pub fn new(reach: &Reach) -> anyhow::Result<Self> {
+        // The key goes to the address that was named and nowhere else: neither through a proxy nor
+        // after a redirect.
+        let client =
+            Client::builder().no_proxy().redirect(Policy::none()).timeout(DEADLINE).build()?;
+        Ok(Self { url: reach.url.clone(), key: key(reach)?, client })
+    }
+
+    pub async fn send(&self, request: &Request) -> anyhow::Result<Answer> {
+        let unheard = |error| self.unheard(request, &error);
+        let mut call = self
+            .client
+            .request(request.method.clone(), self.address(request))
+            .bearer_auth(&self.key.0);
+        if let Some(body) = &request.body {
+            call = call.header(CONTENT_TYPE, "application/json").body(body.clone());
+        }
+        if let Some(etag) = &request.if_match {
+            call = call.header(IF_MATCH, etag);
+        }
+        if let Some(key) = &request.idempotency_key {
+            call = call.header("Idempotency-Key", key);
+        }
+        let response = call.send().await.map_err(unheard)?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.text().await.map_err(unheard)?;
+        if status.is_success() {
+            let etag = headers.get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
+            return Ok(Answer { etag, body });
+        }
+        Err(refusal(status, &headers, &body))
+    }
+
+    fn address(&self, request: &Request) -> Url {
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}{}", self.url.path().trim_end_matches('/'), request.path));
+        if !request.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&request.query);
+        }
+        url
+    }
+
+    /// No answer arrived: why, which flag to look at, and whether the change may have been made
+    /// all the same.
+    fn unheard(&self, request: &Request, error: &reqwest::Error) -> anyhow::Error {
+        let url = &self.url;
+        if error.is_connect() {
+            let cause = root(error);
+            return anyhow!(
+                "cannot reach {url} ({cause}): start usher there, or say with --url where it is"
+            );
+        }
+        let doubt = match request.method {
+            Method::GET => "",
+            _ => "; whether the change was made is not known, so look before sending it again",
+        };
+        let cause = if error.is_timeout() {
+            format!("nothing within {} s", DEADLINE.as_secs())
+        } else {
+            root(error)
+        };
+        anyhow!(
+            "no answer from {url} ({cause}): see whether --url is the operators' listener{doubt}"
+        )
+    }
+}
+
+fn key(reach: &Reach) -> anyhow::Result<Key> {
+    let key = match &reach.key {
+        Some(Key(key)) if !key.is_empty() => key.clone(),
+        _ => {
+            let file = reach.data_dir.join("admin.key");
+            std::fs::read_to_string(&file).with_context(|| {
+                format!(
+                    "no operators' key: set USHER_ADMIN_KEY, or --data-dir to the server's ({})",
+                    file.display()
+                )
+            })?
+        }
+    };
+    let key = key.trim();
+    if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        bail!("the operators' key is empty or has characters that no key has");
+    }
+    Ok(Key(key.to_owned()))
+}
+
+/// `code: detail`, in one line, with the fields that the server names.
+fn refusal(status: StatusCode, headers: &HeaderMap, body: &str) -> anyhow::Error {
+    let problem: Value = serde_json::from_str(body).unwrap_or_default();
+    let (Some(code), Some(detail)) = (problem["code"].as_str(), problem["detail"].as_str()) else {
+        return anyhow!(
+            "http_{}: not an answer of Usher's; is --url the operators' listener?",
+            status.as_u16()
+        );
+    };
+    let mut line = format!("{code}: {detail}");
+    for error in problem["errors"].as_array().into_iter().flatten() {
+        let (pointer, reason) = (error["pointer"].as_str(), error["reason"].as_str());
+        line.push_str(&format!("; {} {}", pointer.unwrap_or_default(), reason.unwrap_or_default()));
+    }
+    if let Some(seconds) = headers.get(RETRY_AFTER).and_then(|seconds| seconds.to_str().ok()) {
+        line.push_str(&format!("; try again in {seconds} s"));
+    }
+    anyhow!(show::plain(&line))
+}
+
+/// The innermost cause: `Connection refused` says more than the layers around it.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::StatusCode;
+    use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+
+    use super::refusal;
+
+    fn line(status: StatusCode, headers: &HeaderMap, body: &str) -> String {
+        refusal(status, headers, body).to_string()
+    }
+
+    #[test]
+    fn a_problem_is_one_line() {
+        let body = r#"{"code":"invalid_field","detail":"a field\nis wrong",
+                       "errors":[{"pointer":"/rate_per_second","reason":"at most 20000"}]}"#;
+        assert_eq!(
+            line(StatusCode::UNPROCESSABLE_ENTITY, &HeaderMap::new(), body),
+            "invalid_field: a field\u{fffd}is wrong; /rate_per_second at most 20000"
+        );
+    }
+
+    #[test]
+    fn a_busy_server_says_when_to_come_back() {
+        let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static("2"))]);
+        let body = r#"{"code":"unavailable","detail":"Redis does not answer"}"#;
+        let expected = "unavailable: Redis does not answer; try again in 2 s";
+        assert_eq!(line(StatusCode::SERVICE_UNAVAILABLE, &headers, body), expected);
+    }
+
+    #[test]
+    fn somebody_elses_page_is_not_taken_for_a_problem() {
+        let found = line(StatusCode::BAD_GATEWAY, &HeaderMap::new(), "<html>");
+        assert!(found.starts_with("http_502: "), "{found}");
+        assert!(found.contains("--url"), "{found}");
+    }
+}
