@@ -128,7 +128,7 @@ fn change(before: &Value, after: &Value) -> String {
 }
 
 fn short(value: &Value) -> String {
-    let text = cell(value);
+    let text = if value == "" { "''".to_owned() } else { cell(value) };
     match text.char_indices().nth(VALUE_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
@@ -246,6 +246,10 @@ mod tests {
         let long = "x".repeat(200);
         assert_eq!(change(&json!(null), &json!(long)).chars().count(), 61);
         assert_eq!(change(&json!({}), &json!({"count": 5})), "count - → 5");
+        assert_eq!(
+            change(&json!({"message": ""}), &json!({"message": "Soon"})),
+            "message '' → Soon"
+        );
     }
 
     #[test]
