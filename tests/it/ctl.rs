@@ -132,6 +132,35 @@ stories! {
             "claim_seconds": 6, "hold_seconds": 7, "seats_per_booking_max": 8,
             "seats_per_user_max": 9, "mode": "draining", "message": "Ten",
         });
+        let made = ctl(app, &format!("queues create vip {flags} --json")).await.json();
+        assert_eq!(made["policy"], expected);
+        let set = ctl(app, &format!("policy set main {flags} --json")).await.json();
+        assert_eq!(set, expected);
+        let back = ctl(app, "policy set main --burst auto --seats-per-user-max none --json").await;
+        let back = back.json();
+        assert_eq!((&back["burst"], &back["seats_per_user_max"]), (&json!(2.0), &Value::Null));
+    }
+
+    async fn people_are_held_up_and_let_in(app: &TestApp) {
+        ctl(app, "pause main").await.ok();
+        let (ann, bob) = (app.waiting_buyer().await, app.waiting_buyer().await);
+        let admit = "admit main 1 --idempotency-key gate-3 --json";
+        let first = ctl(app, admit).await.json();
+        assert_eq!(first["count"], 1);
+        assert_eq!(ctl(app, admit).await.json()["manual_total"], first["manual_total"]);
+        app.pass(1).await;
+        ann.poll().await.active();
+        assert_eq!(bob.poll().await.waiting(), 1);
+
+        let queues = ctl(app, "queues list").await.ok();
+        assert_eq!(row(&queues, "main")[1], "paused");
+        ctl(app, "resume main").await.ok();
+        app.pass(1).await;
+        bob.poll().await.active();
+    }
+
+    async fn a_concert_is_put_on_sale(app: &TestApp) {
+        let starts_at = app.unix_seconds() + 86_400;
         let create = format!(
             "concerts create --title Requiem --place Dome --starts-at {starts_at} \
              --tier Stalls:500:A-B:2 --tier Box:900:L:1 --json"
