@@ -1,1 +1,18 @@
-fn main(){}
+//! Every test that needs a running server, in one binary: one link step, one set of servers.
+//!
+//! Read `harness/mod.rs` first, then any story. The servers come from the environment; `scripts/test` starts them.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it stands")]
+
+mod harness;
+
+mod booking;
+mod concert;
+mod contract;
+mod ctl;
+mod identity;
+mod operators;
+mod outage;
+mod payment;
+mod queue;
+mod races;
+mod tune;

@@ -1,0 +1,96 @@
+//! The catalogue as buyers read it: what plays, which seats are left, and answers that need not be sent twice.
+
+use crate::harness::*;
+
+stories! {
+    async fn the_list_shows_what_is_free_held_and_sold(app: &TestApp) {
+        let concert = app.concert(["1", "2", "3"]).await;
+        let ann = app.rich_buyer(PRICE).await;
+        ann.hold(concert, ["2"]).await.held();
+        let booking = ann.hold(concert, ["3"]).await.held();
+        ann.pay(booking).await.paid();
+
+        app.pass(1).await;
+        let seats = app.get("/concerts").await.ok()["concerts"][0]["seats"].clone();
+        assert_eq!(seats, json!([
+            {"seat_id": "1", "seat_status": "AVAILABLE"},
+            {"seat_id": "2", "seat_status": "HELD"},
+            {"seat_id": "3", "seat_status": "SOLD"},
+        ]));
+    }
+
+    async fn a_concert_that_has_begun_leaves_the_list(app: &TestApp) {
+        app.concert(["1"]).await;
+        assert_eq!(app.get("/concerts").await.ok()["concerts"].as_array().unwrap().len(), 1);
+
+        app.pass(30 * 86_400 + 1).await;
+        assert_eq!(app.get("/concerts").await.ok()["concerts"], json!([]));
+    }
+
+    async fn one_concert_may_be_asked_for(app: &TestApp) {
+        let (_first, second) = (app.concert(["1"]).await, app.concert(["1", "2"]).await);
+        let list = app.get(&format!("/concerts?concert_id={second}")).await.ok();
+        let concerts = list["concerts"].as_array().unwrap();
+        assert_eq!(concerts.len(), 1);
+        assert_eq!(concerts[0]["concert_id"], second);
+    }
+
+    async fn what_has_not_changed_is_not_sent_again(app: &TestApp) {
+        let concert = app.concert(["1", "2"]).await;
+        let ann = app.active_buyer().await;
+        for path in ["/concerts".to_owned(), format!("/concerts/{concert}/seats")] {
+            app.pass(1).await;
+            let first = app.get(&path).await;
+            assert!(first.header("cache-control").unwrap().contains("max-age=1"));
+            let etag = first.header("etag").unwrap();
+            let again = async || {
+                app.public.request("GET", &path).header("if-none-match", etag).send().await
+            };
+            let unchanged = again().await.status(304);
+            assert!(unchanged.text.is_empty());
+            assert_eq!(unchanged.header("etag"), Some(etag));
+
+            let booking = ann.hold(concert, ["1"]).await.held();
+            app.pass(1).await;
+            again().await.ok();
+            ann.cancel(booking).await.no_content();
+        }
+    }
+
+    async fn the_seat_map_is_one_letter_a_seat(app: &TestApp) {
+        let concert = app.concert(["B-2", "A-10", "A-9"]).await;
+        let ann = app.rich_buyer(PRICE).await;
+        ann.hold(concert, ["A-10"]).await.held();
+        let booking = ann.hold(concert, ["B-2"]).await.held();
+        ann.pay(booking).await.paid();
+
+        assert_eq!(app.seats(concert).await, "SHA", "in the order of the catalogue");
+        let map = app.get(&format!("/concerts/{concert}/seats")).await.ok();
+        assert_eq!(kinds(&map), json!({"concert_id": "int", "as_of": "string", "seats": "string"}));
+    }
+
+    async fn the_detail_names_tiers_prices_and_seats_in_order(app: &TestApp) {
+        let concert = app.concert(["B-2", "A-10", "A-9"]).await;
+        let detail = app.get(&format!("/concerts/{concert}")).await.ok();
+        assert_eq!(detail["concert_id"], concert);
+        assert_eq!(detail["title"], "Nachtmusik");
+        assert_eq!(detail["queue"], "main");
+        let tier = &detail["tiers"][0];
+        assert_eq!((&tier["name"], &tier["price"]), (&json!("stalls"), &json!(PRICE)));
+        assert!(detail.to_string().contains(r#"["B-2","A-10","A-9"]"#), "{detail}");
+    }
+
+    async fn an_unknown_concert_is_not_found(app: &TestApp) {
+        for path in ["/concerts/999", "/concerts/999/seats"] {
+            app.get(path).await.refused(404, "concert_not_found");
+        }
+        let ann = app.active_buyer().await;
+        ann.hold(999, ["1"]).await.refused(404, "concert_not_found");
+    }
+
+    async fn the_list_travels_compressed(app: &TestApp) {
+        app.hall().await;
+        let request = app.public.request("GET", "/concerts").header("accept-encoding", "gzip");
+        assert_eq!(request.send().await.header("content-encoding"), Some("gzip"));
+    }
+}

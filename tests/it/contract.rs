@@ -1,0 +1,199 @@
+//! The contract to the letter: every row of the original specification, the one shape of errors, and the OpenAPI
+//! document. Requests are literal text here, for a client in another language sends just that.
+
+use crate::harness::*;
+
+/// The routes that the document promises; a route that is added joins this list.
+const ROUTES: &[(&str, &str)] = &[
+    ("get", "/token/{userId}"),
+    ("get", "/concerts"),
+    ("post", "/booking"),
+    ("post", "/payment"),
+    ("get", "/balance/{userId}"),
+    ("post", "/balance"),
+    ("get", "/queue"),
+    ("delete", "/queue"),
+    ("get", "/queues/{name}"),
+    ("get", "/concerts/{id}"),
+    ("get", "/concerts/{id}/seats"),
+    ("get", "/booking/{id}"),
+    ("delete", "/booking/{id}"),
+    ("get", "/users/{userId}/bookings"),
+    ("get", "/balance/{userId}/history"),
+    ("get", "/livez"),
+    ("get", "/readyz"),
+    ("get", "/admin/queues"),
+    ("get", "/admin/queues/{name}"),
+    ("post", "/admin/queues/{name}"),
+    ("get", "/admin/queues/{name}/policy"),
+    ("put", "/admin/queues/{name}/policy"),
+    ("patch", "/admin/queues/{name}/policy"),
+    ("post", "/admin/queues/{name}/admit"),
+    ("get", "/admin/concerts"),
+    ("post", "/admin/concerts"),
+    ("get", "/admin/concerts/{id}"),
+    ("put", "/admin/concerts/{id}"),
+    ("get", "/admin/audit"),
+    ("get", "/admin/check"),
+];
+
+async fn post(app: &TestApp, path: &str, token: &str, body: &str) -> Answer {
+    app.public.request("POST", path).header("Token-Auth", token).body(body).send().await
+}
+
+/// A path whose parameters have lost their names.
+fn bare(path: &str) -> String {
+    let parts = path.split('/').map(|part| if part.starts_with('{') { "{}" } else { part });
+    parts.collect::<Vec<_>>().join("/")
+}
+
+/// A problem as it travels, but for the request's own number.
+fn literal(answer: &Answer) -> String {
+    let mut problem = answer.json();
+    problem["request_id"] = json!("…");
+    let wait = answer.header("retry-after").map(|seconds| format!("Retry-After: {seconds}\n"));
+    format!("{}\n{}{problem:#}", answer.status, wait.unwrap_or_default())
+}
+
+stories! {
+    /// 1-1
+    async fn get_token(app: &TestApp) {
+        let answer = app.get("/token/7").await;
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        let body = answer.ok();
+        assert_eq!(kinds(&body["token_id"]), "string");
+
+        assert_eq!(body["status"], "active");
+        assert_eq!(body["queue"], "main");
+        assert_eq!(kinds(&body["expires_at"]), "string");
+        assert_eq!(kinds(&body["poll_after_ms"]), "int");
+    }
+
+    /// 1-1 and `GET /queue`, for somebody who waits
+    async fn get_queue(app: &TestApp) {
+        app.one_at_a_time().await;
+        let ann = app.buyer();
+        for place in [ann.join().await.ok(), ann.poll().await.ok()] {
+            assert_eq!((&place["status"], &place["position"]), (&json!("waiting"), &json!(1)));
+            for eta in ["eta_seconds", "eta_low_seconds", "eta_high_seconds"] {
+                assert!(place[eta].is_number() || place[eta].is_null(), "{eta}: {place}");
+            }
+            assert!((1..=30_000).contains(&place["poll_after_ms"].as_i64().unwrap()));
+        }
+    }
+
+    /// 2-1
+    async fn get_concerts(app: &TestApp) {
+        let concert_id = app.concert(["10", "11"]).await;
+        let answer = app.get("/concerts").await;
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        let concert = answer.ok()["concerts"][0].clone();
+
+        let starts_at = app.unix_seconds() + 30 * 86_400;
+        for (id, instant) in [("concert_id", "concert_dateTime"), ("ceoncert_id", "ceoncert_dateTime")] {
+            assert_eq!(concert[id], json!(concert_id));
+            assert_eq!(concert[instant], json!(starts_at));
+        }
+        assert_eq!(concert["seats"], json!([
+            {"seat_id": "10", "seat_status": "AVAILABLE"},
+            {"seat_id": "11", "seat_status": "AVAILABLE"},
+        ]));
+        assert_eq!(concert["queue"], "main");
+    }
+
+    /// 2-2
+    async fn post_booking(app: &TestApp) {
+        let concert = app.concert(["10", "11"]).await;
+        let ann = app.buyer_named(7);
+        ann.join().await.active();
+        let body = format!(r#"{{"user_id": 7, "concert_id": {concert}, "seat_no": "10,11"}}"#);
+        let booking = post(app, "/booking", &ann.token(), &body).await.created();
+
+        assert_eq!(booking["booking_result"], "HELD");
+        assert_eq!(kinds(&booking["booking_id"]), "int");
+        assert_eq!(booking["seats"], json!(["10", "11"]));
+        assert_eq!(booking["amount"], 2 * PRICE);
+        assert!(booking["expires_at"].as_str().unwrap().starts_with("2030-03-17T17:51:40"));
+    }
+
+    /// 3-1
+    async fn post_payment(app: &TestApp) {
+        let concert = app.concert(["10"]).await;
+        let ann = app.rich_buyer(PRICE).await;
+        let booking = ann.hold(concert, ["10"]).await.held();
+        let body = format!(r#"{{"user_id": {}, "booking_id": {booking}}}"#, ann.user_id);
+        let receipt = post(app, "/payment", &ann.token(), &body).await.ok();
+
+        assert_eq!(receipt["payment_result"], "PAID");
+        for field in ["payment_id", "booking_id", "amount", "balance"] {
+            assert_eq!(kinds(&receipt[field]), "int", "{field}");
+        }
+        assert_eq!(kinds(&receipt["paid_at"]), "string");
+    }
+
+    /// 4-1
+    async fn get_balance(app: &TestApp) {
+        assert_eq!(app.get("/balance/7").await.ok(), json!({"user_id": "7", "balance": 0}));
+    }
+
+    /// 4-2
+    async fn post_balance(app: &TestApp) {
+        let request = app.public.request("POST", "/balance").body(r#"{"user_id": 7, "balance": 300}"#);
+        let answer = request.send().await.ok();
+        assert_eq!((&answer["user_id"], &answer["balance"]), (&json!("7"), &json!(300)));
+        assert_eq!(app.get("/balance/7").await.ok(), json!({"user_id": "7", "balance": 300}));
+    }
+
+    async fn bookings_and_history_are_lists(app: &TestApp) {
+        let concert = app.concert(["10"]).await;
+        let ann = app.rich_buyer(PRICE).await;
+        let booking = ann.hold(concert, ["10"]).await.held();
+        ann.pay(booking).await.paid();
+
+        let seen = kinds(&ann.bookings().await[0]);
+        for field in ["booking_id", "concert_id", "amount"] {
+            assert_eq!(seen[field], "int", "{field}");
+        }
+        assert_eq!((&seen["status"], &seen["expires_at"]), (&json!("string"), &json!("string")));
+        assert_eq!(seen["seats"], json!(["string"]));
+        let entry = kinds(&ann.history("").await["entries"][0]);
+        assert_eq!((&entry["amount"], &entry["balance_after"]), (&json!("int"), &json!("int")));
+    }
+
+    /// Every shape that an error's extra members give to it, word for word.
+    async fn errors_have_one_shape(app: &TestApp) {
+        app.operator.create_queue("vip", json!({})).await;
+        let (concert, gala) = (app.hall().await, app.concert_in("vip", json!(["1"])).await);
+        app.operator.tune("main", json!({"active_max": 2})).await;
+        let (ann, bob) = (app.active_buyer().await, app.active_buyer().await);
+        let cy = app.waiting_buyer().await;
+        ann.hold(concert, ["A-1"]).await.held();
+
+        insta::assert_snapshot!(literal(&app.get("/nowhere").await), @"");
+        insta::assert_snapshot!(literal(&app.get("/token/0").await), @"");
+        insta::assert_snapshot!(literal(&app.get("/queue").await), @"");
+        insta::assert_snapshot!(literal(&bob.hold(concert, ["A-2", "A-1"]).await), @"");
+        insta::assert_snapshot!(literal(&bob.hold(gala, ["1"]).await), @"");
+        insta::assert_snapshot!(literal(&cy.hold(concert, ["A-2"]).await), @"");
+        insta::assert_snapshot!(literal(&bob.top_up(0).await), @"");
+        insta::assert_snapshot!(literal(&bob.pay(999).await), @"");
+    }
+
+    async fn the_document_lists_every_route_and_code(app: &TestApp) {
+        let document = app.get("/openapi.json").await.ok();
+        assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+        let paths = document["paths"].as_object().unwrap();
+        for (method, path) in ROUTES {
+            let item = paths.iter().find(|(known, _)| bare(known) == bare(path));
+            assert!(item.is_some_and(|(_, item)| item.get(method).is_some()), "{method} {path}");
+        }
+        let codes = document["components"]["schemas"]["Code"]["enum"].as_array().unwrap();
+        for code in ["invalid_json", "not_admitted", "seat_taken", "insufficient_balance", "unavailable"] {
+            assert!(codes.contains(&json!(code)), "{code}");
+        }
+        let text = document.to_string();
+        for word in [r#""ceoncert_id""#, r#""ceoncert_dateTime""#, r#""deprecated":true"#] {
+            assert!(text.contains(word), "{word}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Machines that go away. Nothing may be half done, nothing may be granted on a guess, and no answer is a 500.
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use crate::harness::*;
+
+/// A server whose Redis is its own, so that a story may kill it.
+struct Fragile {
+    shop: TestApp,
+    redis: PrivateRedis,
+}
+
+impl Deref for Fragile {
+    type Target = TestApp;
+
+    fn deref(&self) -> &TestApp {
+        &self.shop
+    }
+}
+
+impl Stage for Fragile {
+    async fn begin(on: Database) -> Fragile {
+        let redis = PrivateRedis::start().await;
+        let shop = TestApp::with(on, [("USHER_REDIS_URL", redis.url().as_str())]).await;
+        Fragile { shop, redis }
+    }
+
+    /// The audit wants a Redis to look at, whatever became of the story's.
+    async fn finish(self) {
+        self.redis.kill().await;
+        self.redis.start_again().await;
+        self.shop.finish().await;
+        self.redis.kill().await;
+    }
+}
+
+fn rebuilding(place: &Value) {
+    assert_eq!((&place["status"], &place["reason"]), (&json!("waiting"), &json!("rebuilding")));
+    assert!(place.get("position").is_none_or(Value::is_null), "{place}");
+    assert!(place["poll_after_ms"].as_i64().unwrap() <= 30_000);
+}
+
+stories! {
+    async fn without_redis_nobody_joins(app: &Fragile) {
+        app.redis.kill().await;
+
+        let problem = app.buyer().join().await.refused(503, "unavailable");
+        assert_eq!(problem["retryable"], true);
+        app.public.get("/readyz").await.status(503);
+        app.operator.http.get("/readyz").await.status(503);
+        app.public.get("/livez").await.status(200);
+    }
+
+    async fn without_redis_a_booking_can_be_paid(app: &Fragile) {
+        let concert = app.concert(["1", "2"]).await;
+        let ann = app.rich_buyer(PRICE).await;
+        let booking = ann.hold(concert, ["1"]).await.held();
+        app.redis.kill().await;
+
+        ann.hold(concert, ["2"]).await.refused(503, "unavailable");
+        ann.pay(booking).await.paid();
+        assert_eq!(ann.status_of(booking).await, "paid");
+        assert_eq!(ann.balance().await, 0);
+        app.get("/concerts").await.ok();
+    }
+
+    async fn without_redis_whoever_waits_is_told_so(app: &Fragile) {
+        app.one_at_a_time().await;
+        let bob = app.waiting_buyer().await;
+        app.redis.kill().await;
+        app.clock.advance(Duration::from_secs(1));
+
+        rebuilding(&bob.poll().await.ok());
+    }
+
+    async fn an_emptied_redis_is_not_an_empty_queue(app: &Fragile) {
+        let concert = app.hall().await;
+        let inside = app.one_at_a_time().await;
+        let bob = app.waiting_buyer().await;
+        let admitted = app.operator.admitted_total("main").await;
+
+        app.redis.flush_all().await;
+        app.clock.advance(Duration::from_secs(60));
+
+        app.buyer().join().await.refused(503, "queue_rebuilding");
+        inside.hold(concert, ["A-1"]).await.refused(503, "queue_rebuilding");
+        drop(app.app.admit_once().await);
+        rebuilding(&bob.poll().await.ok());
+        let queue = app.operator.queue("main").await;
+        assert_eq!(queue["state"], "rebuilding");
+        assert_eq!(queue["admitted_total"], admitted);
+        let ready = app.public.get("/readyz").await.ok();
+        assert_eq!(ready["queue"], "rebuilding");
+    }
+
+    async fn a_redis_that_restarts_empty_is_not_believed(app: &Fragile) {
+        app.active_buyer().await;
+        app.redis.kill().await;
+        app.redis.start_again().await;
+
+        app.buyer().join().await.refused(503, "queue_rebuilding");
+        app.buyer().join().await.refused(503, "queue_rebuilding");
+    }
+
+    async fn money_needs_no_line(app: &Fragile) {
+        let concert = app.concert(["1"]).await;
+        let ann = app.active_buyer().await;
+        let booking = ann.hold(concert, ["1"]).await.held();
+        app.redis.flush_all().await;
+
+        ann.top_up(PRICE).await.ok();
+        ann.pay(booking).await.paid();
+        assert_eq!(ann.status_of(booking).await, "paid");
+    }
+
+    async fn every_key_carries_the_installation(app: &Fragile) {
+        let concert = app.hall().await;
+        let ann = app.one_at_a_time().await;
+        app.waiting_buyer().await;
+        ann.hold(concert, ["A-1"]).await.held();
+
+        let keys = app.redis.keys().await;
+        let ours = format!("usher:{}:", app.app.installation());
+        assert!(keys.len() >= 4 && keys.iter().all(|key| key.starts_with(&ours)), "{keys:?}");
+    }
+}
+
+stories_on_postgres! {
+    async fn without_sql_nothing_is_granted(app: &TestApp) {
+        let concert = app.hall().await;
+        let ann = app.rich_buyer(PRICE).await;
+        let booking = ann.hold(concert, ["A-1"]).await.held();
+        let admitted = app.operator.admitted_total("main").await;
+
+        app.let_sql_connect(false).await;
+        ann.pay(booking).await.refused(503, "unavailable");
+        ann.hold(concert, ["A-2"]).await.refused(503, "unavailable");
+        ann.top_up(5).await.refused(503, "unavailable");
+        app.get(&format!("/balance/{}", ann.user_id)).await.refused(503, "unavailable");
+        let joined = app.buyer().join().await;
+        assert!(joined.status == 503 || joined.json()["status"] == "waiting", "{joined}");
+        app.public.get("/readyz").await.status(503);
+        drop(app.app.admit_once().await);
+
+        app.let_sql_connect(true).await;
+        assert_eq!(app.operator.admitted_total("main").await, admitted);
+        assert_eq!(ann.balance().await, PRICE, "nothing was half done");
+        ann.pay(booking).await.paid();
+        app.public.get("/readyz").await.status(200);
+    }
+
+    async fn the_line_goes_on_when_sql_comes_back(app: &TestApp) {
+        let inside = app.one_at_a_time().await;
+        let (bob, cy) = (app.waiting_buyer().await, app.waiting_buyer().await);
+        inside.leave().await.no_content();
+
+        app.let_sql_connect(false).await;
+        app.clock.advance(Duration::from_secs(1));
+        drop(app.app.admit_once().await);
+        app.let_sql_connect(true).await;
+
+        app.pass(2).await;
+        bob.poll().await.active();
+        cy.poll().await.waiting();
+        assert_eq!(app.operator.queue("main").await["active"], 1);
+    }
+}
