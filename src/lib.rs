@@ -1,1 +1,47 @@
+//! Usher: a virtual waiting room and box office in one binary.
+//!
+//! The law over all: **Redis may refuse; only SQL may grant.** The modules, in reading order:
 
+/// THE route table.
+pub mod routes;
+/// Join, poll, admit, leave; policy.
+pub mod queue;
+/// The catalogue and what is left of it.
+pub mod concert;
+/// Holds and sales.
+pub mod booking;
+/// Balances and money.
+pub mod payment;
+
+/// The long-lived things.
+pub mod app;
+/// Queue tokens and identities.
+pub mod auth;
+/// Randomness.
+pub mod chance;
+/// Time.
+pub mod clock;
+/// Settings.
+pub mod config;
+/// The operators' command line.
+pub mod ctl;
+/// Settings and machines, looked over before a start.
+pub mod doctor;
+/// The private Redis.
+pub mod embedded;
+/// The one error.
+pub mod error;
+/// Jobs by the clock.
+pub mod housekeeping;
+/// The edge that all features share.
+pub mod http;
+/// Names and numbers of the domain.
+pub mod ids;
+/// Connections and scripts.
+pub mod redis;
+/// Listeners and loops.
+pub mod server;
+/// The database.
+pub mod sql;
+/// Logs and figures.
+pub mod telemetry;

@@ -1,1 +1,96 @@
-fn main(){}
+//! The command line.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use usher::app::App;
+use usher::clock::Clock;
+use usher::config::{Config, Identity};
+use usher::server::{self, Loops};
+use usher::{ctl, doctor, telemetry};
+
+/// A virtual waiting room and box office in one binary.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve buyers and operators until stopped.
+    Serve {
+        /// A TOML file of settings; the environment goes over it.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// Make a demo concert when there is none yet.
+        #[arg(long)]
+        demo: bool,
+    },
+    /// Operate a running server.
+    Ctl(ctl::Ctl),
+    /// Check settings, Redis, the database and their clocks, and say what is wrong.
+    Doctor {
+        /// A TOML file of settings; the environment goes over it.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// Print JSON for scripts.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&anyhow::Error::new(error)),
+    };
+    let done = runtime.block_on(async {
+        match Arguments::parse().command {
+            Command::Serve { config, demo } => serve(config, demo).await,
+            Command::Ctl(ctl) => ctl::run(ctl).await,
+            Command::Doctor { config, json } => doctor::run(config, json).await,
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&error),
+    }
+}
+
+/// One clear sentence, on standard error.
+fn complain(error: &anyhow::Error) -> ExitCode {
+    // Nobody is left to tell when standard error is gone.
+    let _ = writeln!(std::io::stderr(), "{error:#}");
+    ExitCode::FAILURE
+}
+
+async fn serve(file: Option<PathBuf>, demo: bool) -> anyhow::Result<()> {
+    telemetry::log(&Config::log_filter());
+    let config = Config::load(file.as_deref())?;
+    if matches!(config.auth.identity, Identity::Open) {
+        tracing::warn!("USHER_AUTH=open: every caller is believed to be who he says; this is for loopback only");
+    }
+    let app = App::build(config, Clock::system()).await?;
+    if demo {
+        app.make_demo_concert().await?;
+    }
+    let running = server::start(app, Loops::Run).await?;
+    let mut out = std::io::stdout();
+    writeln!(out, "public API  http://{}", running.public)?;
+    writeln!(out, "operators   http://{}", running.admin)?;
+    out.flush()?;
+    let mut terminate = signal(SignalKind::terminate()).context("no signals")?;
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping");
+    running.stop().await;
+    Ok(())
+}

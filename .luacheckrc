@@ -1,0 +1,3 @@
+-- Scripts run inside Redis: Lua 5.1, and three names that Redis gives them.
+std = "lua51"
+read_globals = { "redis", "KEYS", "ARGV" }

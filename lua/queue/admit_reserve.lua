@@ -1,0 +1,86 @@
+#!lua
+--[[ admit_reserve: take the next batch out of the line, as many as rate, cap and operator allow; name turns to look at.
+
+KEYS  1 generation  string  the epoch whose state this is
+      2 line        hash    tokens, last_ms, idle_ms, at_ms, owed, serving, pend_at, pend_rate, version, manual_used,
+                          n (arrivals), tuned_n (arrivals when the policy last changed)
+      3 wait        zset    user -> number
+      4 pend        zset    user -> number: the one batch on its way into SQL
+      5 act         zset    user -> look_at_ms
+      6 turns       hash    user -> number
+ARGV  1 epoch
+      2 now_ms
+      3 version       of the policy below
+      4 rate          admissions a second
+      5 burst         the bucket's size
+      6 cap           turns at once
+      7 batch_max
+      8 manual_total  turns ever granted by hand
+      9 flow          rate | all (rate not applied) | none
+     10 retry_ms      age at which an unanswered batch is handed out again
+Reply {"BATCH", at_ms, arrivals, tuned, by_rate, n, user, number, …, looks, user, number, …, full} | {"OLD_POLICY"} | {"STALE"}
+Cost  O((batch_max + looks) · log waiting)
+Why   Earning, spending and taking must be one step, or two instances spend the same credit. One batch is out at a
+      time: that is what makes the order strict.
+]]
+local generation, line, wait, pend, act, turns = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local epoch, now, version, rate, burst = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local cap, batch_max, manual_total = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local flow, retry_ms = ARGV[9], tonumber(ARGV[10])
+
+if redis.call('GET', generation) ~= epoch then return { 'STALE' } end
+local names = { 'version', 'tokens', 'last_ms', 'idle_ms', 'at_ms', 'owed', 'pend_at', 'pend_rate', 'manual_used', 'n',
+  'tuned_n' }
+local value = redis.call('HMGET', line, unpack(names))
+for i = 1, #names do value[i] = tonumber(value[i] or nil) or 0 end
+local seen, tokens, last, idle, at, owed, pend_at, by_rate, manual_used, arrivals, tuned = unpack(value)
+if version < seen then return { 'OLD_POLICY' } end
+if version > seen then
+  tuned = seen > 0 and arrivals or 0
+  redis.call('HSET', line, 'version', version, 'tuned_n', tuned)
+end
+
+local looks = redis.call('ZRANGEBYSCORE', act, '-inf', now, 'LIMIT', 0, batch_max)
+for i = 1, #looks do redis.call('ZADD', act, now + 2000, looks[i]) end
+local full = 0
+if redis.call('ZCARD', pend) == 0 then
+  -- A bucket fills to its brim while nobody waits; while somebody does, a late tick of up to a second loses nothing.
+  if last == 0 then last, tokens = now, burst end
+  if flow == 'none' or last > now + 2000 then last = now end
+  if idle > last then tokens, last = math.min(burst, tokens + rate * (idle - last) / 1000), idle end
+  local earned = rate * math.max(0, now - last) / 1000
+  local extra = math.min(owed, earned)
+  tokens = math.min(burst + rate, tokens + earned + extra)
+  local waiting, free = redis.call('ZCARD', wait), math.max(0, cap - redis.call('ZCARD', act))
+  local credit = flow == 'all' and batch_max or flow == 'rate' and math.floor(tokens + 1e-6) or 0
+  local n = math.min(batch_max, waiting, free, credit + manual_total - manual_used)
+  by_rate = math.min(n, credit)
+  tokens = math.max(0, tokens - by_rate)
+  if n == batch_max and waiting > n then full = 1 else tokens = math.min(tokens, burst) end
+  manual_used = manual_used + n - by_rate
+  if n > 0 then
+    local taken = redis.call('ZPOPMIN', wait, n)
+    for i = 1, #taken, 2 do redis.call('ZADD', pend, taken[i + 1], taken[i]) end
+    at, pend_at = math.max(at, now), now
+    redis.call('HSET', line, 'serving', string.format('%.0f', tonumber(taken[#taken])))
+  end
+  if waiting > 0 then
+    redis.call('HSET', line, 'tokens', string.format('%.9f', tokens), 'manual_used', manual_used,
+      'last_ms', string.format('%.0f', math.max(last, now)), 'owed', string.format('%.9f', owed - extra),
+      'at_ms', string.format('%.0f', at), 'pend_at', string.format('%.0f', pend_at), 'pend_rate', by_rate)
+  end
+elseif now - pend_at < retry_ms then
+  batch_max = 0
+else
+  redis.call('HSET', line, 'pend_at', string.format('%.0f', now))
+end
+local batch = batch_max > 0 and redis.call('ZRANGE', pend, 0, -1, 'WITHSCORES') or {}
+local reply = { 'BATCH', string.format('%.0f', at), arrivals, tuned, by_rate, #batch / 2 }
+for i = 1, #batch do reply[#reply + 1] = string.format('%.0f', tonumber(batch[i])) end
+reply[#reply + 1] = #looks
+for i = 1, #looks do
+  reply[#reply + 1] = looks[i]
+  reply[#reply + 1] = redis.call('HGET', turns, looks[i]) or '0'
+end
+reply[#reply + 1] = full
+return reply

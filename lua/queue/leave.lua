@@ -1,0 +1,36 @@
+#!lua flags=allow-oom
+--[[ leave: take a number out of the line and out of its turn. SQL has closed it already.
+
+KEYS  1 generation  string  the epoch whose state this is
+      2 wait        zset    user -> number
+      3 pend        zset    user -> number
+      4 act         zset    user -> look_at_ms
+      5 turns       hash    user -> number
+ARGV  1 epoch
+      2 user
+      3 number
+Reply {"LEFT"} | {"ABSENT"} | {"STALE"}
+Cost  O(log waiting)
+Why   The number is compared before anything is removed: the same person may have joined again meanwhile.
+]]
+local generation, wait, pend, act, turns = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local epoch, user, number = ARGV[1], ARGV[2], tonumber(ARGV[3])
+
+if redis.call('GET', generation) ~= epoch then
+  return { 'STALE' }
+end
+local left = 0
+if tonumber(redis.call('ZSCORE', wait, user) or nil) == number then
+  left = left + redis.call('ZREM', wait, user)
+end
+if tonumber(redis.call('ZSCORE', pend, user) or nil) == number then
+  left = left + redis.call('ZREM', pend, user)
+end
+if tonumber(redis.call('HGET', turns, user) or nil) == number then
+  left = left + redis.call('HDEL', turns, user)
+  redis.call('ZREM', act, user)
+end
+if left == 0 then
+  return { 'ABSENT' }
+end
+return { 'LEFT' }

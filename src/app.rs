@@ -1,0 +1,205 @@
+//! The few long-lived things, and how they are built. Cheap to clone; no rules, no I/O of its own.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::{Identities, Tokens};
+use crate::booking::Bookings;
+use crate::clock::Clock;
+use crate::concert::{Concerts, CreateConcert, CreateRows, CreateSeats, CreateTier};
+use crate::config::{Config, RedisConfig};
+use crate::embedded::PrivateRedis;
+use crate::error::{Code, Error};
+use crate::http::health::Readiness;
+use crate::http::limits::Limits;
+use crate::ids::{QueueName, UserId};
+use crate::payment::Payments;
+use crate::queue::{Place, Queues};
+use crate::redis::Redis;
+use crate::sql::Sql;
+use crate::telemetry;
+
+/// Servers whose clocks differ by more than this are not ready.
+pub const SKEW_MS_MAX: i64 = 1_000;
+/// Twice the skew that readiness tolerates: whoever may give a hold away judges this much later than its owner.
+const GRACE_MS: i64 = 2 * SKEW_MS_MAX;
+/// Work that must finish is answered by then, or its outcome is said to be unknown.
+const WORK_TIMEOUT: Duration = Duration::from_secs(5);
+/// The demo concert is a month away.
+const DEMO_STARTS_IN_SECONDS: i64 = 30 * 86_400;
+/// Readiness waits no longer than this for any machine.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// Everything a handler may need.
+#[derive(Clone)]
+pub struct App {
+    pub queue: Queues,
+    pub concert: Concerts,
+    pub booking: Bookings,
+    pub payment: Payments,
+    pub config: Arc<Config>,
+    pub clock: Clock,
+    pub tokens: Arc<Tokens>,
+    /// `None`: everybody is who he says (`open`).
+    pub identities: Arc<Option<Identities>>,
+    pub limits: Arc<Limits>,
+    pub sql: Sql,
+    pub redis: Redis,
+    /// The Redis that this process started, if it did.
+    pub private_redis: Arc<Option<PrivateRedis>>,
+    /// Work that goes on when its client hangs up.
+    pub work: TaskTracker,
+    metrics: PrometheusHandle,
+}
+
+impl App {
+    /// Connects, migrates, and reads what must be known before the first request.
+    pub async fn build(config: Config, clock: Clock) -> Result<Self, Error> {
+        let identities = Identities::new(&config.auth.identity)?;
+        let (url, private_redis) = match &config.redis {
+            RedisConfig::Url(url) => (url.clone(), None),
+            RedisConfig::Private { dir, program } => {
+                let private = PrivateRedis::start(dir, program.as_deref()).await?;
+                (private.url(), Some(private))
+            }
+        };
+        let redis = Redis::new(&url)?;
+        let sql = Sql::connect(&config.sql).await?;
+        // One instance has one clock, and so has a test: then nobody can be late by another's.
+        let grace_ms = if clock.is_manual() || config.sql.is_sqlite() { 0 } else { GRACE_MS };
+        let machines = || (redis.clone(), sql.clone());
+        let concert = Concerts::new(sql.clone(), clock.clone());
+        let queue = Queues::open(machines(), clock.clone(), concert.clone(), config.queue.clone()).await?;
+        if private_redis.is_some() {
+            queue.unseal().await?;
+        }
+        let booking = Bookings::new(machines(), clock.clone(), concert.clone(), queue.clone(), grace_ms);
+        let payment = Payments::new(sql.clone(), clock.clone(), booking.clone());
+        Ok(Self {
+            queue,
+            concert,
+            booking,
+            payment,
+            tokens: Arc::new(Tokens::new(&config.auth)),
+            identities: Arc::new(identities),
+            limits: Arc::new(Limits::new(&config.http)),
+            config: Arc::new(config),
+            clock,
+            sql,
+            redis,
+            private_redis: Arc::new(private_redis),
+            work: TaskTracker::new(),
+            metrics: telemetry::metrics()?,
+        })
+    }
+
+    /// The random name of the database, which prefixes every key in Redis.
+    pub fn installation(&self) -> &str {
+        self.sql.installation()
+    }
+
+    /// Runs work that must finish, whether or not its client waits for the answer.
+    pub async fn detached<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        match tokio::time::timeout(WORK_TIMEOUT, self.work.spawn(work)).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(panic)) => Err(Error::Internal { context: "detached work panicked", source: panic.into() }),
+            Err(elapsed) => Err(Error::OutcomeUnknown { source: elapsed.into() }),
+        }
+    }
+
+    /// Signs a place into the hand of its owner.
+    pub fn sign(&self, user: UserId, place: &Place) -> Result<String, Error> {
+        self.tokens.sign(&place.queue, user, (place.number, place.confirmed), self.clock.now_ms())
+    }
+
+    /// Ticks every queue until nobody more can be admitted now. Tests call it; the server has a loop for it.
+    pub async fn admit_once(&self) -> Result<(), Error> {
+        for line in self.queue.lines() {
+            self.queue.tick_in_turn(&line).await?;
+        }
+        Ok(())
+    }
+
+    /// Repairs that may be late or never happen without breaking a promise.
+    pub async fn housekeep(&self) -> Result<(), Error> {
+        let expired = self.booking.expire().await?;
+        let ended = self.queue.end_forgotten_turns().await?;
+        self.limits.forget_idle();
+        if expired + ended > 0 {
+            tracing::info!(expired, ended, "housekeeping");
+        }
+        Ok(())
+    }
+
+    /// Makes a small concert to try things on, unless there is a concert already.
+    pub async fn make_demo_concert(&self) -> Result<(), Error> {
+        if !self.concert.all().await?.is_empty() {
+            return Ok(());
+        }
+        let queue = self.queue.line(&QueueName::main()).await?.queue();
+        let rows = |names: &[&str], per_row| {
+            let rows = names.iter().map(|name| (*name).to_owned()).collect();
+            CreateSeats::Rows(CreateRows { rows, per_row })
+        };
+        let tier = |name: &str, price, seats| CreateTier { name: name.to_owned(), price, seats };
+        let demo = CreateConcert {
+            title: "Demo Night".to_owned(),
+            place: "The Hall".to_owned(),
+            starts_at: self.clock.now_ms() / 1_000 + DEMO_STARTS_IN_SECONDS,
+            queue: None,
+            tiers: vec![tier("stalls", 15_000, rows(&["A", "B", "C"], 10)), tier("circle", 9_000, rows(&["D", "E"], 10))],
+        };
+        self.concert.create(demo, (queue.id, &queue.name), "usher").await.map(drop)
+    }
+
+    pub async fn readiness(&self) -> Readiness {
+        let redis = probe(self.redis.clock_ms()).await;
+        let database = probe(self.sql.clock_ms()).await;
+        let now = self.clock.now_ms();
+        let skewed = |theirs: &Result<i64, Error>| theirs.as_ref().is_ok_and(|theirs| (theirs - now).abs() > SKEW_MS_MAX);
+        // A clock in a test's hand is nowhere near the machines'.
+        let skew = !self.clock.is_manual() && (skewed(&redis) || skewed(&database));
+        let said = |probe: &Result<i64, Error>| match probe {
+            Ok(_) => "ok".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let doubt = self.queue.lines().iter().any(|line| line.is_in_doubt());
+        Readiness {
+            ready: redis.is_ok() && database.is_ok() && !skew && !self.work.is_closed(),
+            redis: said(&redis),
+            database: said(&database),
+            clock: if skew { format!("more than {SKEW_MS_MAX} ms apart") } else { "ok".to_owned() },
+            queue: if doubt { "rebuilding" } else { "ok" },
+        }
+    }
+
+    /// Every figure in Prometheus's text form, the line's read at this moment.
+    pub fn metrics_text(&self) -> String {
+        for line in self.queue.lines() {
+            let queue = line.queue();
+            let figures = line.snapshot().figures;
+            let gauge = |name: &'static str, value: f64| {
+                metrics::gauge!(name, "queue" => queue.name.to_string()).set(value);
+            };
+            gauge("usher_waiting", figures.waiting as f64);
+            gauge("usher_active", figures.active as f64);
+            gauge("usher_active_max", queue.policy.active_max as f64);
+            gauge("usher_rate_per_second", queue.policy.rate_per_second);
+            gauge("usher_in_doubt", f64::from(u8::from(line.is_in_doubt())));
+        }
+        self.metrics.render()
+    }
+}
+
+async fn probe(answer: impl Future<Output = Result<i64, Error>>) -> Result<i64, Error> {
+    tokio::time::timeout(PROBE_TIMEOUT, answer)
+        .await
+        .unwrap_or_else(|_| Err(Error::refused(Code::Unavailable, "it does not answer in time")))
+}

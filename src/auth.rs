@@ -1,0 +1,329 @@
+//! Who is asking: queue tokens that we sign ourselves, identity tokens of a provider, and the operators' key.
+//! The only file that knows `jsonwebtoken`. It reads no header and asks no machine.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, JwkSet, KeyAlgorithm};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Validation, crypto};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{AuthConfig, Identity, KeyState};
+use crate::error::{Code, Error};
+use crate::ids::{Epoch, QueueName, QueueNumber, UserId};
+
+/// Ours are under 300 bytes; identity providers add claims of their own.
+const TOKEN_BYTES_MAX: usize = 1_024;
+const IDENTITY_BYTES_MAX: usize = 8_192;
+/// How far ahead of us the signer's clock may be.
+const FUTURE_SECONDS_MAX: i64 = 5;
+/// The type of a queue token: it can never be taken for an identity, nor the other way round.
+const QUEUE_TOKEN_TYPE: &str = "queue+jwt";
+const AUDIENCE_PREFIX: &str = "usher:queue:";
+/// The scope that may put money on a balance.
+pub const CHARGE_SCOPE: &str = "balance:charge";
+
+/// Signed proof of a place in line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueToken {
+    pub queue: QueueName,
+    pub user: UserId,
+    pub number: QueueNumber,
+    /// The epoch in which Redis last confirmed the place.
+    pub confirmed: Epoch,
+    /// Unix seconds.
+    pub issued_at: i64,
+    /// Whether it should be signed anew: its key is no longer the active one, or half of its life is over.
+    pub stale: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct QueueClaims<'a> {
+    aud: &'a str,
+    sub: &'a str,
+    seq: i64,
+    g: i64,
+    iat: i64,
+    exp: i64,
+}
+
+/// Signs and checks queue tokens.
+pub struct Tokens {
+    keys: Vec<Key>,
+    active: usize,
+    life_seconds: i64,
+}
+
+struct Key {
+    /// The header segment of every token of this key. Comparing it byte for byte pins `alg`, `typ` and `kid`.
+    header: String,
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    state: KeyState,
+}
+
+impl Tokens {
+    pub fn new(config: &AuthConfig) -> Self {
+        let key = |key: &crate::config::TokenKey| Key {
+            header: URL_SAFE_NO_PAD
+                .encode(format!(r#"{{"alg":"HS256","kid":"{}","typ":"{QUEUE_TOKEN_TYPE}"}}"#, key.kid)),
+            encoding: EncodingKey::from_secret(&key.secret),
+            decoding: DecodingKey::from_secret(&key.secret),
+            state: key.state,
+        };
+        let keys: Vec<_> = config.token_keys.iter().map(key).collect();
+        let active = keys.iter().position(|key| key.state == KeyState::Active).unwrap_or(0);
+        Self { keys, active, life_seconds: config.token_seconds }
+    }
+
+    pub fn sign(
+        &self,
+        queue: &QueueName,
+        user: UserId,
+        (number, confirmed): (QueueNumber, Epoch),
+        now_ms: i64,
+    ) -> Result<String, Error> {
+        let issued_at = now_ms / 1_000;
+        let claims = QueueClaims {
+            aud: &format!("{AUDIENCE_PREFIX}{queue}"),
+            sub: &user.to_string(),
+            seq: number.0,
+            g: confirmed,
+            iat: issued_at,
+            exp: issued_at + self.life_seconds,
+        };
+        let unsigned = |source: Error| source;
+        let json = serde_json::to_vec(&claims).map_err(|_| unsigned(Error::bug("claims have no JSON")))?;
+        let key = &self.keys[self.active];
+        let message = format!("{}.{}", key.header, URL_SAFE_NO_PAD.encode(json));
+        let signature = crypto::sign(message.as_bytes(), &key.encoding, Algorithm::HS256)
+            .map_err(|error| Error::Internal { context: "a token could not be signed", source: error.into() })?;
+        Ok(format!("{message}.{signature}"))
+    }
+
+    /// Checks a token: form, header, signature, claims, times. Costs one HMAC and one parse.
+    pub fn verify(&self, token: &str, now_ms: i64) -> Result<QueueToken, Error> {
+        let malformed = || Error::refused(Code::TokenMalformed, "this is not a token");
+        if token.is_empty() || token.len() > TOKEN_BYTES_MAX {
+            return Err(malformed());
+        }
+        let (message, signature) = token.rsplit_once('.').ok_or_else(malformed)?;
+        let (header, claims) = message.split_once('.').ok_or_else(malformed)?;
+        let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed());
+        let claims = decoded(claims)?;
+        decoded(signature)?;
+        let Some(key) = self.keys.iter().find(|key| key.header == header) else {
+            decoded(header)?;
+            return Err(invalid());
+        };
+        let genuine = crypto::verify(signature, message.as_bytes(), &key.decoding, Algorithm::HS256);
+        if key.state == KeyState::Revoked || !genuine.unwrap_or(false) {
+            return Err(invalid());
+        }
+        let claims: QueueClaims<'_> = serde_json::from_slice(&claims).map_err(|_| invalid())?;
+        let now = now_ms / 1_000;
+        check_times(claims.exp, claims.iat, now)?;
+        Ok(QueueToken {
+            queue: claims.aud.strip_prefix(AUDIENCE_PREFIX).and_then(|name| QueueName::parse(name).ok()).ok_or_else(invalid)?,
+            user: UserId::parse(claims.sub).map_err(|_| invalid())?,
+            number: QueueNumber(claims.seq),
+            confirmed: claims.g,
+            issued_at: claims.iat,
+            stale: key.state != KeyState::Active || now - claims.iat > (claims.exp - claims.iat) / 2,
+        })
+    }
+}
+
+fn invalid() -> Error {
+    Error::refused(Code::TokenInvalid, "this token was not signed for this use")
+}
+
+fn check_times(expires_at: i64, not_before: i64, now: i64) -> Result<(), Error> {
+    if now >= expires_at {
+        return Err(Error::refused(Code::TokenExpired, "this token has expired"));
+    }
+    if not_before > now + FUTURE_SECONDS_MAX {
+        return Err(invalid());
+    }
+    Ok(())
+}
+
+/// A person as an identity provider knows him.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub user: UserId,
+    pub may_charge: bool,
+}
+
+#[derive(Deserialize)]
+struct IdentityClaims {
+    sub: String,
+    exp: i64,
+    nbf: Option<i64>,
+    iat: Option<i64>,
+    #[serde(default)]
+    scope: String,
+}
+
+/// Checks identity tokens of one provider. `None` keys: everybody is believed (`open`).
+pub struct Identities {
+    keys: Vec<(Option<String>, DecodingKey, Algorithm)>,
+    issuer: Option<String>,
+    audience: Option<String>,
+}
+
+impl Identities {
+    /// Reads the provider's keys; `None` in `open` mode.
+    pub fn new(config: &Identity) -> Result<Option<Self>, Error> {
+        let Identity::Jwt { key_file, algorithm, issuer, audience } = config else { return Ok(None) };
+        let problem = |what: String| Error::Internal { context: "USHER_JWT_KEY_FILE does not hold", source: what.into() };
+        let bytes = std::fs::read(key_file).map_err(|error| problem(format!("{}: {error}", key_file.display())))?;
+        let named: Option<Algorithm> = match algorithm {
+            Some(name) => Some(name.parse().map_err(|_| problem(format!("there is no algorithm {name}")))?),
+            None => None,
+        };
+        let mut keys = read_keys(&bytes).map_err(problem)?;
+        if let Some(named) = named {
+            keys.retain(|(_, _, algorithm)| *algorithm == named);
+        }
+        if keys.is_empty() {
+            return Err(problem("no key for an accepted algorithm (HS256, RS256, ES256, EdDSA)".to_owned()));
+        }
+        Ok(Some(Self { keys, issuer: issuer.clone(), audience: audience.clone() }))
+    }
+
+    pub fn verify(&self, token: &str, now_ms: i64) -> Result<Caller, Error> {
+        if token.is_empty() || token.len() > IDENTITY_BYTES_MAX {
+            return Err(Error::refused(Code::TokenMalformed, "this is not a token"));
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|_| invalid())?;
+        if header.typ.as_deref() == Some(QUEUE_TOKEN_TYPE) {
+            return Err(invalid());
+        }
+        let fits = |(kid, _, algorithm): &&(Option<String>, DecodingKey, Algorithm)| {
+            *algorithm == header.alg && (kid.is_none() || header.kid.is_none() || *kid == header.kid)
+        };
+        let (_, key, algorithm) = self.keys.iter().find(fits).ok_or_else(invalid)?;
+        let mut validation = Validation::new(*algorithm);
+        // Times are judged below, by the house's clock.
+        validation.validate_exp = false;
+        validation.required_spec_claims.clear();
+        if let Some(issuer) = &self.issuer {
+            validation.set_issuer(&[issuer]);
+            validation.required_spec_claims.insert("iss".to_owned());
+        }
+        match &self.audience {
+            Some(audience) => {
+                validation.set_audience(&[audience]);
+                validation.required_spec_claims.insert("aud".to_owned());
+            }
+            None => validation.validate_aud = false,
+        }
+        let claims = jsonwebtoken::decode::<IdentityClaims>(token, key, &validation).map_err(|_| invalid())?.claims;
+        let not_before = claims.nbf.unwrap_or(0).max(claims.iat.unwrap_or(0));
+        check_times(claims.exp, not_before, now_ms / 1_000)?;
+        let user = UserId::parse(&claims.sub).map_err(|_| invalid())?;
+        Ok(Caller { user, may_charge: claims.scope.split(' ').any(|scope| scope == CHARGE_SCOPE) })
+    }
+}
+
+type NamedKey = (Option<String>, DecodingKey, Algorithm);
+
+/// One key from a PEM file or a secret, or every usable key of a JWKS file.
+fn read_keys(bytes: &[u8]) -> Result<Vec<NamedKey>, String> {
+    if let Ok(set) = serde_json::from_slice::<JwkSet>(bytes) {
+        let key = |jwk: &jsonwebtoken::jwk::Jwk| {
+            let algorithm = algorithm_of(jwk)?;
+            Some((jwk.common.key_id.clone(), DecodingKey::from_jwk(jwk).ok()?, algorithm))
+        };
+        return Ok(set.keys.iter().filter_map(key).collect());
+    }
+    if bytes.starts_with(b"-----BEGIN") {
+        let candidates = [
+            (DecodingKey::from_rsa_pem(bytes), Algorithm::RS256),
+            (DecodingKey::from_ec_pem(bytes), Algorithm::ES256),
+            (DecodingKey::from_ed_pem(bytes), Algorithm::EdDSA),
+        ];
+        let key = candidates.into_iter().find_map(|(key, algorithm)| Some((None, key.ok()?, algorithm)));
+        return Ok(vec![key.ok_or("the PEM file holds no public key of RSA, P-256 or Ed25519")?]);
+    }
+    let secret = bytes.trim_ascii();
+    if secret.len() < 32 {
+        return Err("an HMAC secret has at least 32 bytes".to_owned());
+    }
+    Ok(vec![(None, DecodingKey::from_secret(secret), Algorithm::HS256)])
+}
+
+fn algorithm_of(jwk: &jsonwebtoken::jwk::Jwk) -> Option<Algorithm> {
+    match (jwk.common.key_algorithm, &jwk.algorithm) {
+        (Some(KeyAlgorithm::HS256), _) => Some(Algorithm::HS256),
+        (Some(KeyAlgorithm::RS256) | None, AlgorithmParameters::RSA(_)) => Some(Algorithm::RS256),
+        (Some(KeyAlgorithm::ES256) | None, AlgorithmParameters::EllipticCurve(curve)) => {
+            (curve.curve == EllipticCurve::P256).then_some(Algorithm::ES256)
+        }
+        (Some(KeyAlgorithm::EdDSA) | None, AlgorithmParameters::OctetKeyPair(_)) => Some(Algorithm::EdDSA),
+        _ => None,
+    }
+}
+
+/// Whether two secrets are equal, in a time that does not tell where they differ.
+pub fn same_secret(one: &str, other: &str) -> bool {
+    one.len() == other.len() && one.bytes().zip(other.bytes()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Secret, TokenKey};
+
+    const NOW: i64 = 1_800_000_000_000;
+
+    fn tokens(states: &[(&str, u8, KeyState)]) -> Tokens {
+        let key = |(kid, byte, state): &(&str, u8, KeyState)| TokenKey {
+            kid: (*kid).to_owned(),
+            secret: vec![*byte; 32],
+            state: *state,
+        };
+        Tokens::new(&AuthConfig {
+            identity: Identity::Open,
+            token_keys: states.iter().map(key).collect(),
+            token_seconds: 86_400,
+            admin_key: Secret::new("x".repeat(16)),
+        })
+    }
+
+    fn sign(tokens: &Tokens) -> String {
+        tokens.sign(&QueueName::main(), UserId(7), (QueueNumber(9), 1), NOW).unwrap()
+    }
+
+    #[test]
+    fn a_token_comes_back_as_it_was_signed_until_it_expires() {
+        let tokens = tokens(&[("1", 1, KeyState::Active)]);
+        let token = sign(&tokens);
+        assert!(token.len() < 300, "{}", token.len());
+        let read = tokens.verify(&token, NOW).unwrap();
+        assert_eq!((read.user, read.number, read.queue.as_str()), (UserId(7), QueueNumber(9), "main"));
+        assert_eq!(tokens.verify(&token, NOW + 86_400_000).unwrap_err().code(), Code::TokenExpired);
+        assert_eq!(tokens.verify(&token, NOW - 6_000).unwrap_err().code(), Code::TokenInvalid);
+    }
+
+    #[test]
+    fn a_key_that_retires_still_checks_and_a_revoked_one_does_not() {
+        let token = sign(&tokens(&[("old", 1, KeyState::Active)]));
+        let rotated = tokens(&[("old", 1, KeyState::Verify), ("new", 2, KeyState::Active)]);
+        assert!(rotated.verify(&token, NOW).unwrap().stale);
+        let revoked = tokens(&[("old", 1, KeyState::Revoked), ("new", 2, KeyState::Active)]);
+        assert_eq!(revoked.verify(&token, NOW).unwrap_err().code(), Code::TokenInvalid);
+    }
+
+    #[test]
+    fn no_changed_byte_survives() {
+        let tokens = tokens(&[("1", 1, KeyState::Active)]);
+        let token = sign(&tokens);
+        for at in 0..token.len() {
+            let mut forged = token.clone().into_bytes();
+            forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
+            let forged = String::from_utf8(forged).unwrap();
+            assert!(tokens.verify(&forged, NOW).is_err(), "byte {at}");
+        }
+    }
+}

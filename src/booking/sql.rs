@@ -1,0 +1,415 @@
+//! Holds and bookings in SQL: a seat is held when, and only when, the primary key of `seat_claim` took its row.
+//!
+//! Locks are taken in one order everywhere: turn, booking, seat claims by seat, account. Instants are judged by a clock
+//! read after the locks are held.
+
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter,
+    QueryOrder, QuerySelect, Value,
+};
+
+use super::{Hold, missing};
+use crate::clock::Clock;
+use crate::error::{Code, Error};
+use crate::ids::{BookingId, ConcertId, QueueNumber, SeatId, UserId};
+use crate::sql::entity::{booking, seat_claim, turn};
+use crate::sql::{Sql, commit, from_db, get, placeholders, retried, violated};
+
+/// How many bookings one sweep marks as expired: a short transaction that comes again.
+const EXPIRE_MAX: u64 = 500;
+
+/// Where a booking stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BookingStatus {
+    Held,
+    Paid,
+    Expired,
+    Cancelled,
+}
+
+impl BookingStatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Paid => "paid",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    fn stored(text: &str) -> Result<Self, Error> {
+        [Self::Held, Self::Paid, Self::Expired, Self::Cancelled]
+            .into_iter()
+            .find(|status| status.as_str() == text)
+            .ok_or_else(|| Error::bug("the database holds an unknown status"))
+    }
+}
+
+/// The durable record of seats held or sold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Booking {
+    pub id: BookingId,
+    pub queue_id: i64,
+    pub number: QueueNumber,
+    pub user: UserId,
+    pub concert: ConcertId,
+    pub seats: Vec<SeatId>,
+    /// Minor units.
+    pub amount: i64,
+    pub status: BookingStatus,
+    pub made_at: i64,
+    pub expires_at: i64,
+    pub paid_at: Option<i64>,
+}
+
+impl Booking {
+    /// The booking as it stands at an instant: a hold that ran out is expired, whether or not a sweep has said so.
+    pub fn at(mut self, now: i64) -> Self {
+        if self.status == BookingStatus::Held && self.expires_at <= now {
+            self.status = BookingStatus::Expired;
+        }
+        self
+    }
+
+    pub(crate) fn read(row: booking::Model) -> Result<Self, Error> {
+        Ok(Self {
+            id: BookingId(row.id),
+            queue_id: row.queue_id,
+            number: QueueNumber(row.turn_seq),
+            user: UserId(row.user_id),
+            concert: ConcertId(row.concert_id),
+            seats: SeatId::split(&row.seats),
+            amount: row.amount,
+            status: BookingStatus::stored(&row.status)?,
+            made_at: row.made_at,
+            expires_at: row.expires_at,
+            paid_at: row.paid_at,
+        })
+    }
+}
+
+/// What SQL made of a hold.
+#[derive(Debug)]
+pub enum HoldOutcome {
+    Held(Booking),
+    Taken(Vec<SeatId>),
+    NotActive,
+}
+
+/// Who has a seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    Sold,
+    Held { user: UserId, until: i64 },
+}
+
+impl Sql {
+    /// Holds every seat or none; the same wish of the same person finds the hold it made before.
+    pub async fn hold(&self, hold: &Hold, clock: &Clock) -> Result<HoldOutcome, Error> {
+        retried(|| self.hold_once(hold, clock)).await
+    }
+
+    async fn hold_once(&self, hold: &Hold, clock: &Clock) -> Result<HoldOutcome, Error> {
+        let transaction = self.begin().await?;
+        let turn = turn::Entity::find_by_id((hold.queue_id, hold.number.0))
+            .lock_exclusive()
+            .one(&transaction)
+            .await
+            .map_err(from_db)?;
+        let now = clock.now_ms();
+        let live = |turn: &turn::Model| {
+            turn.user_id == hold.user.0 && turn.ended_at.is_none() && (turn.claimed_at.is_none() || now < turn.ends_at)
+        };
+        let Some(turn) = turn.filter(live) else { return Ok(HoldOutcome::NotActive) };
+        if let Some(earlier) = earlier(&transaction, hold, now).await? {
+            return Ok(HoldOutcome::Held(earlier));
+        }
+        within_limit(&transaction, hold, now).await?;
+        let booking = insert(&transaction, hold, now).await?;
+        let got = self.claim_seats(&transaction, hold, (booking.id, booking.expires_at), now).await?;
+        if got.len() < hold.seats.len() {
+            // Dropped without a commit: a request that loses leaves nothing behind.
+            return Ok(HoldOutcome::Taken(hold.seats.iter().filter(|seat| !got.contains(seat)).cloned().collect()));
+        }
+        let ends_at = if turn.claimed_at.is_some() { turn.ends_at } else { now + hold.session_ms };
+        let claimed = turn::ActiveModel {
+            queue_id: Set(turn.queue_id),
+            seq: Set(turn.seq),
+            claimed_at: Set(turn.claimed_at.or(Some(now))),
+            ends_at: Set(ends_at),
+            closes_at: Set(turn.closes_at.max(ends_at).max(booking.expires_at)),
+            ..Default::default()
+        };
+        claimed.update(&transaction).await.map_err(from_db)?;
+        commit(transaction).await?;
+        Booking::read(booking).map(HoldOutcome::Held)
+    }
+
+    /// Takes the seats that are free or whose hold has lapsed; says which it got.
+    async fn claim_seats(
+        &self,
+        transaction: &DatabaseTransaction,
+        hold: &Hold,
+        (booking, until): (i64, i64),
+        now: i64,
+    ) -> Result<Vec<SeatId>, Error> {
+        let mut seats = hold.seats.clone();
+        seats.sort_unstable();
+        let claim = format!(
+            "INSERT INTO seat_claim (concert_id, seat_id, booking_id, until) VALUES {}
+             ON CONFLICT (concert_id, seat_id) DO UPDATE SET booking_id = excluded.booking_id, until = excluded.until
+             WHERE seat_claim.until IS NOT NULL AND seat_claim.until <= $1 RETURNING seat_id",
+            placeholders(2, 4, seats.len())
+        );
+        let rows = seats.iter().flat_map(|seat| {
+            let row: [Value; 4] = [hold.concert.0.into(), seat.as_str().into(), booking.into(), until.into()];
+            row
+        });
+        let values: Vec<Value> = std::iter::once((now - hold.grace_ms).into()).chain(rows).collect();
+        let got = transaction.query_all_raw(self.statement(&claim, values)).await.map_err(from_db)?;
+        got.iter().map(|row| Ok(SeatId::parse(&get::<String>(row, "seat_id")?))).filter_map(Result::transpose).collect()
+    }
+
+    /// A booking of this user.
+    pub async fn booking(&self, id: BookingId, user: UserId) -> Result<Option<Booking>, Error> {
+        let row = of_user(id, user).one(self.reader()).await.map_err(from_db)?;
+        row.map(Booking::read).transpose()
+    }
+
+    pub async fn bookings_of(&self, user: UserId, limit: u64, before: Option<i64>) -> Result<Vec<Booking>, Error> {
+        let mut query = booking::Entity::find().filter(booking::Column::UserId.eq(user.0));
+        if let Some(before) = before {
+            query = query.filter(booking::Column::Id.lt(before));
+        }
+        let rows = query.order_by_desc(booking::Column::Id).limit(limit).all(self.reader()).await.map_err(from_db)?;
+        rows.into_iter().map(Booking::read).collect()
+    }
+
+    /// Cancels a hold. `None`: it was over already.
+    pub async fn cancel(&self, id: BookingId, user: UserId, clock: &Clock) -> Result<Option<Booking>, Error> {
+        retried(|| self.cancel_once(id, user, clock)).await
+    }
+
+    async fn cancel_once(&self, id: BookingId, user: UserId, clock: &Clock) -> Result<Option<Booking>, Error> {
+        let transaction = self.begin().await?;
+        let (turn, row) = locked(&transaction, id, user).await?;
+        let booking = Booking::read(row)?;
+        match booking.status {
+            BookingStatus::Held => {}
+            BookingStatus::Paid => return Err(Error::refused(Code::BookingNotHeld, "this booking is paid")),
+            BookingStatus::Expired | BookingStatus::Cancelled => return Ok(None),
+        }
+        set_cancelled(&transaction, &[booking.id.0]).await?;
+        if let Some(turn) = turn.filter(|turn| turn.ended_at.is_none()) {
+            let others = held_until(&transaction, &booking, clock.now_ms()).await?;
+            let row = turn::ActiveModel {
+                queue_id: Set(turn.queue_id),
+                seq: Set(turn.seq),
+                closes_at: Set(turn.ends_at.max(others)),
+                ..Default::default()
+            };
+            row.update(&transaction).await.map_err(from_db)?;
+        }
+        commit(transaction).await?;
+        Ok(Some(booking))
+    }
+
+    /// Closes a number, wherever it stands, and cancels its owner's unpaid holds in that queue: they are returned.
+    pub async fn leave(
+        &self,
+        queue_id: i64,
+        user: UserId,
+        number: QueueNumber,
+        clock: &Clock,
+    ) -> Result<Vec<Booking>, Error> {
+        retried(|| self.leave_once(queue_id, user, number, clock)).await
+    }
+
+    async fn leave_once(
+        &self,
+        queue_id: i64,
+        user: UserId,
+        number: QueueNumber,
+        clock: &Clock,
+    ) -> Result<Vec<Booking>, Error> {
+        let transaction = self.begin().await?;
+        let close = "INSERT INTO turn (queue_id, seq, user_id, kind, issued, ends_at, closes_at, ended_at, end_reason)
+            VALUES ($1, $2, $3, 'none', $2, $4, $4, $4, 'left')
+            ON CONFLICT (queue_id, seq) DO UPDATE SET ended_at = $4, end_reason = 'left' WHERE turn.ended_at IS NULL";
+        let values = [queue_id.into(), number.0.into(), user.0.into(), clock.now_ms().into()];
+        transaction.execute_raw(self.statement(close, values)).await.map_err(from_db)?;
+        let rows = booking::Entity::find()
+            .filter(booking::Column::QueueId.eq(queue_id))
+            .filter(booking::Column::UserId.eq(user.0))
+            .filter(booking::Column::Status.eq(BookingStatus::Held.as_str()))
+            .order_by_asc(booking::Column::Id)
+            .lock_exclusive()
+            .all(&transaction)
+            .await
+            .map_err(from_db)?;
+        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+        set_cancelled(&transaction, &ids).await?;
+        commit(transaction).await?;
+        rows.into_iter().map(Booking::read).collect()
+    }
+
+    /// Who has these seats at `now`.
+    pub async fn owners(&self, concert: ConcertId, seats: &[SeatId], now: i64) -> Result<Vec<(SeatId, Owner)>, Error> {
+        let sql = format!(
+            "SELECT c.seat_id, c.until, b.user_id FROM seat_claim c JOIN booking b ON b.id = c.booking_id
+             WHERE c.concert_id = $1 AND (c.until IS NULL OR c.until > $2) AND c.seat_id IN {}",
+            placeholders(3, seats.len(), 1)
+        );
+        let names = seats.iter().map(|seat| seat.as_str().into());
+        let values: Vec<Value> = [concert.0.into(), now.into()].into_iter().chain(names).collect();
+        let rows = self.reader().query_all_raw(self.statement(&sql, values)).await.map_err(from_db)?;
+        let mut owners = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (seat, user, until): (String, i64, Option<i64>) =
+                (get(&row, "seat_id")?, get(&row, "user_id")?, get(&row, "until")?);
+            let owner = until.map_or(Owner::Sold, |until| Owner::Held { user: UserId(user), until });
+            owners.extend(SeatId::parse(&seat).map(|seat| (seat, owner)));
+        }
+        Ok(owners)
+    }
+
+    /// Marks holds that ran out before an instant as expired; says how many.
+    pub async fn expire(&self, ran_out_before: i64) -> Result<u64, Error> {
+        let transaction = self.begin().await?;
+        let expire = format!(
+            "UPDATE booking SET status = 'expired' WHERE id IN (SELECT id FROM booking
+             WHERE status = 'held' AND expires_at <= $1 ORDER BY id LIMIT {EXPIRE_MAX} {})",
+            self.lock("FOR UPDATE SKIP LOCKED")
+        );
+        let statement = self.statement(&expire, [ran_out_before.into()]);
+        let expired = transaction.execute_raw(statement).await.map_err(from_db)?.rows_affected();
+        commit(transaction).await?;
+        Ok(expired)
+    }
+}
+
+/// The turn and the booking, locked in this order; the booking is this user's, or missing.
+pub(crate) async fn locked(
+    transaction: &DatabaseTransaction,
+    id: BookingId,
+    user: UserId,
+) -> Result<(Option<turn::Model>, booking::Model), Error> {
+    let found = of_user(id, user).one(transaction).await.map_err(from_db)?.ok_or_else(|| missing(id))?;
+    let turn = turn::Entity::find_by_id((found.queue_id, found.turn_seq)).lock_exclusive().one(transaction).await;
+    let turn = turn.map_err(from_db)?;
+    let row = of_user(id, user).lock_exclusive().one(transaction).await.map_err(from_db)?;
+    Ok((turn, row.ok_or_else(|| missing(id))?))
+}
+
+/// Until when other live holds of the same person in the same queue last; 0 when there is none.
+pub(crate) async fn held_until(transaction: &DatabaseTransaction, booking: &Booking, now: i64) -> Result<i64, Error> {
+    let others = booking::Entity::find()
+        .filter(booking::Column::QueueId.eq(booking.queue_id))
+        .filter(booking::Column::UserId.eq(booking.user.0))
+        .filter(booking::Column::Status.eq(BookingStatus::Held.as_str()))
+        .filter(booking::Column::Id.ne(booking.id.0))
+        .filter(booking::Column::ExpiresAt.gt(now))
+        .all(transaction)
+        .await
+        .map_err(from_db)?;
+    Ok(others.iter().map(|other| other.expires_at).max().unwrap_or(0))
+}
+
+fn of_user(id: BookingId, user: UserId) -> sea_orm::Select<booking::Entity> {
+    booking::Entity::find_by_id(id.0).filter(booking::Column::UserId.eq(user.0))
+}
+
+async fn set_cancelled(transaction: &DatabaseTransaction, ids: &[i64]) -> Result<(), Error> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    booking::Entity::update_many()
+        .col_expr(booking::Column::Status, Expr::value(BookingStatus::Cancelled.as_str()))
+        .filter(booking::Column::Id.is_in(ids.iter().copied()))
+        .exec(transaction)
+        .await
+        .map_err(from_db)?;
+    seat_claim::Entity::delete_many()
+        .filter(seat_claim::Column::BookingId.is_in(ids.iter().copied()))
+        .exec(transaction)
+        .await
+        .map(drop)
+        .map_err(from_db)
+}
+
+/// The booking that this very wish made before, if there is one.
+async fn earlier(transaction: &DatabaseTransaction, hold: &Hold, now: i64) -> Result<Option<Booking>, Error> {
+    let same = |row: &booking::Model| row.concert_id == hold.concert.0 && row.seats == SeatId::join(&hold.seats);
+    if let Some(key) = &hold.key {
+        let keyed = booking::Entity::find()
+            .filter(booking::Column::UserId.eq(hold.user.0))
+            .filter(booking::Column::IdemKey.eq(key.as_str()))
+            .one(transaction)
+            .await
+            .map_err(from_db)?;
+        if let Some(row) = keyed {
+            if !same(&row) {
+                return Err(Error::refused(Code::IdempotencyKeyReuse, "this key held other seats"));
+            }
+            let booking = Booking::read(row)?.at(now);
+            return match booking.status {
+                BookingStatus::Held | BookingStatus::Paid => Ok(Some(booking)),
+                _ => Err(Error::refused(Code::HoldExpired, "the hold of this key is over")),
+            };
+        }
+    }
+    let mine = booking::Entity::find()
+        .filter(booking::Column::QueueId.eq(hold.queue_id))
+        .filter(booking::Column::UserId.eq(hold.user.0))
+        .filter(booking::Column::Status.eq(BookingStatus::Held.as_str()))
+        .order_by_asc(booking::Column::Id)
+        .all(transaction)
+        .await
+        .map_err(from_db)?;
+    let live = mine.into_iter().find(|row| row.expires_at > now && same(row));
+    live.map(Booking::read).transpose()
+}
+
+/// Refuses more seats than one person may have of a concert.
+async fn within_limit(transaction: &DatabaseTransaction, hold: &Hold, now: i64) -> Result<(), Error> {
+    let Some(seats_max) = hold.seats_per_user_max else { return Ok(()) };
+    let mine = booking::Entity::find()
+        .filter(booking::Column::UserId.eq(hold.user.0))
+        .filter(booking::Column::ConcertId.eq(hold.concert.0))
+        .filter(booking::Column::Status.is_in([BookingStatus::Held.as_str(), BookingStatus::Paid.as_str()]))
+        .all(transaction)
+        .await
+        .map_err(from_db)?;
+    let counts = |row: &&booking::Model| row.status == BookingStatus::Paid.as_str() || row.expires_at > now;
+    let had: i64 = mine.iter().filter(counts).map(|row| row.seat_count).sum();
+    if had + hold.seats.len() as i64 > seats_max {
+        return Err(Error::refused(Code::PurchaseLimit, format!("at most {seats_max} seats a person for this concert")));
+    }
+    Ok(())
+}
+
+async fn insert(transaction: &DatabaseTransaction, hold: &Hold, now: i64) -> Result<booking::Model, Error> {
+    let row = booking::ActiveModel {
+        queue_id: Set(hold.queue_id),
+        turn_seq: Set(hold.number.0),
+        user_id: Set(hold.user.0),
+        concert_id: Set(hold.concert.0),
+        seats: Set(SeatId::join(&hold.seats)),
+        seat_count: Set(hold.seats.len() as i64),
+        amount: Set(hold.amount),
+        status: Set(BookingStatus::Held.as_str().to_owned()),
+        made_at: Set(now),
+        expires_at: Set(now + hold.hold_ms),
+        idem_key: Set(hold.key.as_ref().map(|key| key.as_str().to_owned())),
+        ..Default::default()
+    };
+    row.insert(transaction).await.map_err(|error| {
+        if violated(&error, "booking_key_is_unique") || violated(&error, "booking.idem_key") {
+            Error::refused(Code::IdempotencyKeyReuse, "this key held other seats")
+        } else {
+            from_db(error)
+        }
+    })
+}

@@ -1,0 +1,26 @@
+//! Chance in one place: ids, keys and jitter. Nothing here decides who gets a seat or a place.
+
+use rand::RngExt;
+
+/// Random bytes from the operating system's generator, for keys and names.
+#[expect(clippy::disallowed_methods, reason = "the one place that draws")]
+pub fn bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    rand::rng().fill(&mut bytes);
+    bytes
+}
+
+/// A random name of 128 bits in hex, for requests and installations.
+pub fn name() -> String {
+    bytes::<16>().iter().fold(String::with_capacity(32), |mut text, byte| {
+        use std::fmt::Write as _;
+        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
+        text
+    })
+}
+
+/// `value` moved by up to `share` of itself in either direction, so that a crowd told the same does not come at once.
+#[expect(clippy::disallowed_methods, reason = "the one place that draws")]
+pub fn jitter(value: f64, share: f64) -> f64 {
+    value * (1.0 + share * rand::rng().random_range(-1.0..=1.0))
+}

@@ -1,0 +1,168 @@
+//! The catalogue over HTTP, for buyers and for operators.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::listing::{ConcertsView, Page, SeatLetters};
+use super::sql::{ConcertSums, TierSums};
+use super::{ChangeConcert, CreateConcert};
+use crate::app::App;
+use crate::error::{Code, Error};
+use crate::http::extract::{AdminJson, Body, Operator, Path, Query};
+use crate::http::reply::Problem;
+use crate::ids::{ConcertId, QueueName};
+
+/// Concerts that have not started, with their seats.
+#[utoipa::path(get, path = "/concerts", tag = "concert",
+    params(("concert_id" = Option<i64>, Query, description = "only this one")),
+    responses((status = 200, body = ConcertsView), (status = 304, description = "Nothing changed"),
+        (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn list(State(app): State<App>, query: Query, headers: HeaderMap) -> Result<Response, Error> {
+    let concert = query.concert()?;
+    let listing = app.concert.listing().await?;
+    match concert {
+        None => Ok(serve(&listing.all, &headers)),
+        Some(id) => listing.each.get(&id).map(|page| serve(page, &headers)).ok_or_else(|| not_on_sale(id)),
+    }
+}
+
+/// A concert: its tiers and prices, and its seats in order.
+#[derive(Serialize, ToSchema)]
+pub struct ConcertDetail {
+    #[schema(value_type = i64)]
+    pub concert_id: ConcertId,
+    pub title: String,
+    pub place: String,
+    /// Unix seconds.
+    #[serde(rename = "concert_dateTime")]
+    pub concert_date_time: i64,
+    pub queue: String,
+    pub tiers: Vec<TierSums>,
+    /// In the order of `GET /concerts/{id}/seats`.
+    pub seats: Vec<SeatDetail>,
+}
+
+/// A seat of the catalogue.
+#[derive(Serialize, ToSchema)]
+pub struct SeatDetail {
+    pub seat_id: String,
+    pub tier: String,
+    pub price: i64,
+}
+
+#[utoipa::path(get, path = "/concerts/{id}", tag = "concert", params(("id" = i64, Path)),
+    responses((status = 200, body = ConcertDetail), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn show(State(app): State<App>, Path(id): Path<ConcertId>) -> Result<Response, Error> {
+    let concert = app.concert.concert(id).await?;
+    let seats = app.concert.seats(id).await?;
+    let detail = ConcertDetail {
+        concert_id: id,
+        concert_date_time: concert.starts_at / 1_000,
+        queue: concert.queue.to_string(),
+        title: concert.title,
+        place: concert.place,
+        tiers: app.concert.sums(id).await?.tiers,
+        seats: seats
+            .iter()
+            .map(|seat| SeatDetail { seat_id: seat.id.to_string(), tier: seat.tier.clone(), price: seat.price })
+            .collect(),
+    };
+    Ok(([(header::CACHE_CONTROL, "public, max-age=1")], Json(detail)).into_response())
+}
+
+/// One letter a seat: what a seat map asks for again and again.
+#[utoipa::path(get, path = "/concerts/{id}/seats", tag = "concert", params(("id" = i64, Path)),
+    responses((status = 200, body = SeatLetters), (status = 304, description = "Nothing changed"),
+        (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn seats(State(app): State<App>, Path(id): Path<ConcertId>, headers: HeaderMap) -> Result<Response, Error> {
+    let listing = app.concert.listing().await?;
+    listing.letters.get(&id).map(|page| serve(page, &headers)).ok_or_else(|| not_on_sale(id))
+}
+
+fn not_on_sale(id: ConcertId) -> Error {
+    Error::refused(Code::ConcertNotFound, format!("no concert {id} is on sale"))
+}
+
+/// The bytes, or 304 when the client has them.
+fn serve(page: &Page, headers: &HeaderMap) -> Response {
+    let has = |tags: &HeaderValue| {
+        let tags = tags.to_str().unwrap_or_default();
+        tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == page.etag || tag.trim() == "*")
+    };
+    let cache = [(header::ETAG, page.etag.as_str()), (header::CACHE_CONTROL, "public, max-age=1")];
+    if headers.get_all(header::IF_NONE_MATCH).iter().any(has) {
+        return (StatusCode::NOT_MODIFIED, cache).into_response();
+    }
+    let body = axum::body::Bytes::from_owner(page.bytes.clone());
+    ([(header::CONTENT_TYPE, "application/json")], cache, body).into_response()
+}
+
+impl Body for CreateConcert {}
+impl Body for ChangeConcert {}
+
+/// Every concert, for operators.
+#[derive(Serialize, ToSchema)]
+pub struct ConcertList {
+    pub concerts: Vec<ConcertSums>,
+}
+
+/// A concert that was made.
+#[derive(Serialize, ToSchema)]
+pub struct Created {
+    #[schema(value_type = i64)]
+    pub concert_id: ConcertId,
+}
+
+#[utoipa::path(get, path = "/admin/concerts", tag = "operators", security(("operator" = [])),
+    responses((status = 200, body = ConcertList), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn admin_list(State(app): State<App>, _: Operator) -> Result<Json<ConcertList>, Error> {
+    Ok(Json(ConcertList { concerts: app.concert.all().await? }))
+}
+
+#[utoipa::path(get, path = "/admin/concerts/{id}", tag = "operators", security(("operator" = [])),
+    params(("id" = i64, Path)),
+    responses((status = 200, body = ConcertSums), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn admin_show(State(app): State<App>, _: Operator, Path(id): Path<ConcertId>) -> Result<Json<ConcertSums>, Error> {
+    Ok(Json(app.concert.sums(id).await?))
+}
+
+/// Sell a new concert.
+#[utoipa::path(post, path = "/admin/concerts", tag = "operators", security(("operator" = [])), request_body = CreateConcert,
+    responses((status = 201, body = Created), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn create(
+    State(app): State<App>,
+    operator: Operator,
+    AdminJson(wish): AdminJson<CreateConcert>,
+) -> Result<(StatusCode, Json<Created>), Error> {
+    let name = queue_name(wish.queue.as_deref())?.unwrap_or_else(QueueName::main);
+    let queue = app.queue.line(&name).await?.queue();
+    let concert_id = app.concert.create(wish, (queue.id, &name), operator.0).await?;
+    Ok((StatusCode::CREATED, Json(Created { concert_id })))
+}
+
+/// Change what is announced. Seats and prices stay as they were sold.
+#[utoipa::path(put, path = "/admin/concerts/{id}", tag = "operators", security(("operator" = [])),
+    params(("id" = i64, Path)), request_body = ChangeConcert,
+    responses((status = 200, body = ConcertSums), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn change(
+    State(app): State<App>,
+    operator: Operator,
+    Path(id): Path<ConcertId>,
+    AdminJson(wish): AdminJson<ChangeConcert>,
+) -> Result<Json<ConcertSums>, Error> {
+    let queue_id = match queue_name(wish.queue.as_deref())? {
+        Some(name) => Some(app.queue.line(&name).await?.queue().id),
+        None => None,
+    };
+    app.concert.change(id, &wish, queue_id, operator.0).await?;
+    Ok(Json(app.concert.sums(id).await?))
+}
+
+fn queue_name(text: Option<&str>) -> Result<Option<QueueName>, Error> {
+    let bad = |_| Error::field(Code::InvalidField, "/queue", "is 1 to 32 of a-z, 0-9 and `-`");
+    text.map(QueueName::parse).transpose().map_err(bad)
+}

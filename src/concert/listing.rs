@@ -1,0 +1,126 @@
+//! The answers that a crowd asks for all the time, built once a second and handed out as bytes.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{Concert, Seat, SeatStatus};
+use crate::clock::rfc3339;
+use crate::error::Error;
+use crate::ids::{ConcertId, SeatId};
+
+/// Bytes and the tag that changes when their meaning does.
+#[derive(Clone, Debug)]
+pub struct Page {
+    pub bytes: Arc<[u8]>,
+    pub etag: String,
+}
+
+impl Page {
+    /// The tag covers `meaning`: what it leaves out, such as the time of building, may differ between equal pages.
+    fn new(bytes: Vec<u8>, meaning: &impl Hash) -> Self {
+        let mut hasher = DefaultHasher::new();
+        meaning.hash(&mut hasher);
+        Self { bytes: bytes.into(), etag: format!("\"{:016x}\"", hasher.finish()) }
+    }
+}
+
+/// Every concert on sale, as the pages that are asked for.
+#[derive(Debug)]
+pub struct Listing {
+    /// `GET /concerts`.
+    pub all: Page,
+    /// `GET /concerts?concert_id=`.
+    pub each: HashMap<ConcertId, Page>,
+    /// `GET /concerts/{id}/seats`.
+    pub letters: HashMap<ConcertId, Page>,
+}
+
+/// A concert and its seats, as the original specification has them.
+#[derive(Serialize, ToSchema)]
+pub struct ConcertView {
+    #[schema(value_type = i64)]
+    pub concert_id: ConcertId,
+    /// The original's spelling of `concert_id`.
+    #[schema(value_type = i64, deprecated)]
+    pub ceoncert_id: ConcertId,
+    /// Unix seconds.
+    #[serde(rename = "concert_dateTime")]
+    pub concert_date_time: i64,
+    /// The original's spelling of `concert_dateTime`.
+    #[serde(rename = "ceoncert_dateTime")]
+    #[schema(deprecated)]
+    pub ceoncert_date_time: i64,
+    pub title: String,
+    pub place: String,
+    /// The queue that sells it.
+    pub queue: String,
+    pub seats: Vec<SeatView>,
+}
+
+/// A seat and whether it can be had.
+#[derive(Serialize, ToSchema)]
+pub struct SeatView {
+    #[schema(value_type = String)]
+    pub seat_id: SeatId,
+    pub seat_status: SeatStatus,
+}
+
+/// `GET /concerts`.
+#[derive(Serialize, ToSchema)]
+pub struct ConcertsView {
+    pub concerts: Vec<ConcertView>,
+}
+
+/// One letter a seat, in the order of `GET /concerts/{id}`: `A`vailable, `H`eld, `S`old.
+#[derive(Serialize, ToSchema)]
+pub struct SeatLetters {
+    #[schema(value_type = i64)]
+    pub concert_id: ConcertId,
+    /// RFC 3339.
+    pub as_of: String,
+    pub seats: String,
+}
+
+/// A concert with its seats and the status of those that are not free.
+pub type Hall = (Concert, Arc<Vec<Seat>>, HashMap<SeatId, SeatStatus>);
+
+impl Listing {
+    pub fn build(halls: &[Hall], now: i64) -> Result<Self, Error> {
+        let (mut views, mut each, mut letters) = (Vec::new(), HashMap::new(), HashMap::new());
+        let mut all_letters = Vec::new();
+        for (concert, seats, taken) in halls {
+            let status = |seat: &Seat| taken.get(&seat.id).copied().unwrap_or(SeatStatus::Available);
+            let row: String = seats.iter().map(|seat| status(seat).letter()).collect();
+            let meaning = (concert.id, &concert.title, &concert.place, concert.starts_at, concert.queue.as_str(), &row);
+            let view = ConcertsView { concerts: vec![view(concert, seats, status)] };
+            each.insert(concert.id, Page::new(json(&view)?, &meaning));
+            views.extend(view.concerts);
+            let page = SeatLetters { concert_id: concert.id, as_of: rfc3339(now), seats: row.clone() };
+            letters.insert(concert.id, Page::new(json(&page)?, &row));
+            all_letters.push(each[&concert.id].etag.clone());
+        }
+        let all = Page::new(json(&ConcertsView { concerts: views })?, &all_letters);
+        Ok(Self { all, each, letters })
+    }
+}
+
+fn view(concert: &Concert, seats: &[Seat], status: impl Fn(&Seat) -> SeatStatus) -> ConcertView {
+    ConcertView {
+        concert_id: concert.id,
+        ceoncert_id: concert.id,
+        concert_date_time: concert.starts_at / 1_000,
+        ceoncert_date_time: concert.starts_at / 1_000,
+        title: concert.title.clone(),
+        place: concert.place.clone(),
+        queue: concert.queue.to_string(),
+        seats: seats.iter().map(|seat| SeatView { seat_id: seat.id.clone(), seat_status: status(seat) }).collect(),
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(value).map_err(|error| Error::Internal { context: "a listing has no JSON", source: error.into() })
+}

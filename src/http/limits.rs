@@ -1,0 +1,103 @@
+//! Rate limits by person and by address, in memory, and the bulkheads that keep one kind of route from starving
+//! another. They protect; they grant nothing.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::middleware::Next;
+use axum::response::Response;
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use tokio::sync::Semaphore;
+
+use crate::config::HttpConfig;
+use crate::error::{Code, Error};
+use crate::ids::UserId;
+
+/// One person clicks and polls; a household or an office shares one address.
+const USER_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).expect("10 is not 0");
+const USER_BURST: NonZeroU32 = NonZeroU32::new(30).expect("30 is not 0");
+const ADDRESS_PER_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("200 is not 0");
+const ADDRESS_BURST: NonZeroU32 = NonZeroU32::new(600).expect("600 is not 0");
+
+/// Limits of this instance; none in `open` mode unless they are switched on.
+pub struct Limits {
+    users: Option<DefaultKeyedRateLimiter<UserId>>,
+    addresses: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    trusted_proxies: Vec<IpAddr>,
+}
+
+impl Limits {
+    pub fn new(config: &HttpConfig) -> Self {
+        let quota = |per_second, burst| Quota::per_second(per_second).allow_burst(burst);
+        let users = || RateLimiter::keyed(quota(USER_PER_SECOND, USER_BURST));
+        let addresses = || RateLimiter::keyed(quota(ADDRESS_PER_SECOND, ADDRESS_BURST));
+        Self {
+            users: config.rate_limits.then(users),
+            addresses: config.rate_limits.then(addresses),
+            trusted_proxies: config.trusted_proxies.clone(),
+        }
+    }
+
+    pub fn check_user(&self, user: UserId) -> Result<(), Error> {
+        let within = self.users.as_ref().is_none_or(|users| users.check_key(&user).is_ok());
+        if within { Ok(()) } else { Err(too_many("this user")) }
+    }
+
+    pub fn check_address(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<(), Error> {
+        let Some(addresses) = &self.addresses else { return Ok(()) };
+        let address = self.address(peer, headers);
+        if addresses.check_key(&address).is_ok() { Ok(()) } else { Err(too_many("this address")) }
+    }
+
+    /// Forgets who has not come for a while: memory per visitor goes again.
+    pub fn forget_idle(&self) {
+        if let (Some(users), Some(addresses)) = (&self.users, &self.addresses) {
+            users.retain_recent();
+            addresses.retain_recent();
+        }
+    }
+
+    /// The socket's address, unless it is a proxy of ours: then the nearest address that is not.
+    fn address(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
+        if !self.trusted_proxies.contains(&peer.ip()) {
+            return peer.ip();
+        }
+        let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+        let hops: Vec<IpAddr> = forwarded.flat_map(|list| list.split(',')).filter_map(|hop| hop.trim().parse().ok()).collect();
+        hops.into_iter().rev().find(|hop| !self.trusted_proxies.contains(hop)).unwrap_or(peer.ip())
+    }
+}
+
+fn too_many(who: &str) -> Error {
+    Error::Busy {
+        code: Code::RateLimited,
+        detail: format!("too many requests from {who}"),
+        retry_after: Duration::from_secs(1),
+    }
+}
+
+/// How many requests of one kind are served at once; more are refused at once rather than queued.
+#[derive(Clone)]
+pub struct Bulkhead(Arc<Semaphore>);
+
+impl Bulkhead {
+    pub fn of(requests_max: usize) -> Self {
+        Self(Arc::new(Semaphore::new(requests_max)))
+    }
+}
+
+/// Middleware: refuses what does not fit.
+pub async fn shed(State(Bulkhead(room)): State<Bulkhead>, request: Request, next: Next) -> Result<Response, Error> {
+    let Ok(_place) = room.try_acquire() else {
+        return Err(Error::Busy {
+            code: Code::Overloaded,
+            detail: "too many requests of this kind at once".to_owned(),
+            retry_after: Duration::from_secs(1),
+        });
+    };
+    Ok(next.run(request).await)
+}

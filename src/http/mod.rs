@@ -1,0 +1,9 @@
+//! The edge that all features share: who asks, what they sent, how answers and errors look. No feature's rules.
+
+pub mod check;
+pub mod edge;
+pub mod extract;
+pub mod health;
+pub mod limits;
+pub mod openapi;
+pub mod reply;

@@ -1,0 +1,96 @@
+//! Money: balances, top-ups and payments. One transaction each, in SQL alone; Redis never sees money.
+
+pub mod http;
+pub mod ledger;
+pub mod sql;
+
+use std::sync::Arc;
+
+use crate::booking::Bookings;
+use crate::clock::Clock;
+use crate::error::{Code, Error};
+use crate::ids::{BookingId, IdempotencyKey, UserId};
+use crate::sql::Sql;
+pub use ledger::{AMOUNT_MAX, BALANCE_MAX, Movement, Transfer, TransferKind};
+pub use sql::Paid;
+
+/// Balances and payments.
+#[derive(Clone)]
+pub struct Payments {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    sql: Sql,
+    clock: Clock,
+    bookings: Bookings,
+}
+
+/// A wish to pay for a booking.
+#[derive(Debug)]
+pub struct PayBooking {
+    pub user: UserId,
+    pub booking: BookingId,
+    pub key: Option<IdempotencyKey>,
+}
+
+/// A wish to add money to a balance.
+#[derive(Debug)]
+pub struct TopUp {
+    pub user: UserId,
+    pub amount: i64,
+    pub key: Option<IdempotencyKey>,
+}
+
+impl Payments {
+    pub fn new(sql: Sql, clock: Clock, bookings: Bookings) -> Self {
+        Self { inner: Arc::new(Inner { sql, clock, bookings }) }
+    }
+
+    /// Pays once, however often it is asked; every repetition gets the same receipt.
+    pub async fn pay(&self, wish: &PayBooking) -> Result<Transfer, Error> {
+        let paid = self.inner.sql.pay(wish, &self.inner.clock).await?;
+        if let Paid::Now { receipt, booking, turn_ended } = paid {
+            metrics::counter!("usher_payments_total").increment(1);
+            metrics::counter!("usher_seats_sold_total").increment(booking.seats.len() as u64);
+            tracing::info!(booking.id = booking.id.0, amount = booking.amount, "booking paid");
+            self.tell_redis(booking, turn_ended);
+            return Ok(receipt);
+        }
+        let Paid::Before { receipt } = paid else { return Err(Error::bug("a payment is now or before")) };
+        Ok(receipt)
+    }
+
+    /// Redis hears of it after the answer: a seat it forgets to mark is refused by SQL, a turn it keeps is looked up.
+    fn tell_redis(&self, booking: crate::booking::Booking, turn_ended: bool) {
+        let bookings = self.inner.bookings.clone();
+        tokio::spawn(async move {
+            bookings.sold(&booking).await;
+            if let Some(line) = bookings.queues().line_of_id(booking.queue_id).filter(|_| turn_ended) {
+                bookings.turn_ended(&line, booking.user, booking.number).await;
+            }
+        });
+    }
+
+    /// Adds money; with a key, once.
+    pub async fn top_up(&self, wish: &TopUp) -> Result<Transfer, Error> {
+        if !(1..=AMOUNT_MAX).contains(&wish.amount) {
+            let reason = format!("is a whole number of minor units from 1 to {AMOUNT_MAX}");
+            return Err(Error::field(Code::InvalidAmount, "/balance", reason));
+        }
+        let transfer = self.inner.sql.top_up(wish, &self.inner.clock).await?;
+        metrics::counter!("usher_top_ups_total").increment(1);
+        Ok(transfer)
+    }
+
+    /// The balance; somebody without an account has 0.
+    pub async fn balance(&self, user: UserId) -> Result<i64, Error> {
+        self.inner.sql.balance(user).await
+    }
+
+    /// Every movement of a person's money, newest first.
+    pub async fn history(&self, user: UserId, limit: u64, before: Option<i64>) -> Result<Vec<Transfer>, Error> {
+        self.inner.sql.transfers_of(user, limit, before).await
+    }
+}
+

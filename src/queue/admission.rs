@@ -1,0 +1,119 @@
+//! Admission: the tick. Reserve in Redis, grant in SQL, commit in Redis; any instance, any time, no leader.
+//!
+//! A crash between any two steps leaves the batch in `pend`, and the next tick, on whichever instance, does the same
+//! batch again: the rows are keyed by number, so doing it twice is doing it once.
+
+use std::sync::Arc;
+
+use super::line::Line;
+use super::redis::{Allowance, Reserved};
+use super::sql::{Admitted, Batch, Grant, Look};
+use super::{Queue, Queues};
+use crate::error::Error;
+
+/// How often every instance ticks the queues that somebody asks for.
+pub const TICK_MS: u64 = 200;
+/// Unsold seats are counted at most this often.
+const STOCK_MS: i64 = 1_000;
+/// Beyond the longest poll interval: time for an answer to travel after a policy shortened the wait.
+const CLAIM_SLACK_MS: i64 = 15_000;
+/// Ticks in a row for one queue before the others get their turn.
+const FULL_BATCHES_MAX: u32 = 40;
+
+/// What one tick did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ticked {
+    pub opened: usize,
+    /// Tick again at once: a full batch, numbers that were dropped, or turns that ended.
+    pub again: bool,
+}
+
+impl Queues {
+    /// Ticks one queue until there is nothing to do now. If this instance is ticking it already, that tick serves.
+    pub async fn tick(&self, line: &Arc<Line>) -> Result<usize, Error> {
+        let Ok(_alone) = line.ticking.try_lock() else { return Ok(0) };
+        self.tick_locked(line).await
+    }
+
+    /// Ticks one queue, after whoever is ticking it now.
+    pub async fn tick_in_turn(&self, line: &Arc<Line>) -> Result<usize, Error> {
+        let _alone = line.ticking.lock().await;
+        self.tick_locked(line).await
+    }
+
+    async fn tick_locked(&self, line: &Arc<Line>) -> Result<usize, Error> {
+        let mut opened = 0;
+        for _ in 0..FULL_BATCHES_MAX {
+            let ticked = self.tick_once(line).await?;
+            opened += ticked.opened;
+            if !ticked.again {
+                break;
+            }
+        }
+        Ok(opened)
+    }
+
+    async fn tick_once(&self, line: &Line) -> Result<Ticked, Error> {
+        self.count_stock(line).await?;
+        let queue = line.queue();
+        let allowance = Allowance {
+            version: queue.version,
+            policy: &queue.policy,
+            cap: line.cap(),
+            manual_total: queue.manual_total,
+        };
+        let now = self.clock.now_ms();
+        let redis = self.redis_line(line).await?;
+        match redis.admit_reserve(&allowance, now).await? {
+            Reserved::Stale => Err(self.doubt(line)),
+            Reserved::OldPolicy => {
+                self.reread(line).await?;
+                Ok(Ticked { opened: 0, again: true })
+            }
+            Reserved::Batch { batch, looks, full } => {
+                if batch.numbers.is_empty() && looks.is_empty() {
+                    return Ok(Ticked::default());
+                }
+                let Some(admitted) = self.grant(&queue, &batch, &looks).await? else {
+                    return Err(self.doubt(line));
+                };
+                let owed_max = queue.policy.rate_per_second * queue.policy.claim_seconds as f64;
+                if !redis.admit_commit(&admitted, owed_max, self.clock.now_ms()).await? {
+                    return Err(self.doubt(line));
+                }
+                self.watch(line, &redis).await?;
+                report(&queue, &admitted);
+                let again = full || !admitted.dropped.is_empty() || !admitted.gone.is_empty();
+                Ok(Ticked { opened: admitted.opened.len(), again })
+            }
+        }
+    }
+
+    async fn grant(&self, queue: &Queue, batch: &Batch, looks: &[Look]) -> Result<Option<Admitted>, Error> {
+        let claim_by = batch.at_ms + queue.policy.claim_seconds * 1_000;
+        // Whoever was told a long interval under the last policy still comes in time.
+        let told_by = queue.changed_at + self.config.poll_seconds_max * 1_000 + CLAIM_SLACK_MS;
+        let grant = Grant { queue_id: queue.id, epoch: queue.epoch, batch, looks, claim_by, told_by };
+        self.sql.admit(&grant, &self.clock).await
+    }
+
+    /// Counts the seats that the queue's concerts have left, when the last count is old.
+    pub(super) async fn count_stock(&self, line: &Line) -> Result<(), Error> {
+        let now = self.clock.now_ms();
+        if now.saturating_sub(line.stock().0) >= STOCK_MS {
+            line.count_stock(self.concerts.stock(line.queue().id).await?, now);
+        }
+        Ok(())
+    }
+}
+
+fn report(queue: &Queue, admitted: &Admitted) {
+    let count = |name: &'static str, value: usize| {
+        metrics::counter!(name, "queue" => queue.name.to_string()).increment(value as u64);
+    };
+    count("usher_admissions_total", admitted.opened.len());
+    count("usher_turns_ended_by_time_total", admitted.gone.len());
+    if !admitted.opened.is_empty() {
+        tracing::debug!(queue.name = %queue.name, opened = admitted.opened.len(), "admitted");
+    }
+}

@@ -1,0 +1,318 @@
+//! The line over HTTP: join, poll, look; and the operators' side of it.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::operators::{Granted, QueueDetail};
+use super::policy::{Mode, PolicyView, TunePolicy};
+use super::sql::{Expected, Queue};
+use super::{Place, Status};
+use crate::app::App;
+use crate::auth::QueueToken;
+use crate::clock::rfc3339;
+use crate::concert::sql::TierSums;
+use crate::error::{Code, Error};
+use crate::http::extract::{AdminJson, Body, MaybeKey, Operator, Path, Query, TokenAuth, User, single};
+use crate::http::reply::{Problem, page};
+use crate::ids::{QueueName, UserId};
+
+/// A place in line, or a turn.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PlaceView {
+    /// The queue token: send it as `Token-Auth`. `GET /queue` shows it only when it was signed anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_id: Option<String>,
+    /// `waiting` or `active`.
+    pub status: &'static str,
+    pub queue: String,
+    /// 1 is next. Absent while the queue is rebuilt, and when active.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eta_seconds: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eta_low_seconds: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eta_high_seconds: Option<i64>,
+    /// Why it does not move: `paused`, `closed`, `full`, `sold_out`, `rebuilding`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// When to ask again. Advice: an early poll is answered like any other.
+    pub poll_after_ms: i64,
+    /// When active: until when seats can be held, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+}
+
+impl PlaceView {
+    fn new(place: &Place, token_id: Option<String>) -> Self {
+        let mut view = Self {
+            token_id,
+            status: "waiting",
+            queue: place.queue.to_string(),
+            position: None,
+            eta_seconds: None,
+            eta_low_seconds: None,
+            eta_high_seconds: None,
+            reason: place.reason,
+            poll_after_ms: 0,
+            expires_at: None,
+        };
+        match place.status {
+            Status::Waiting { position, eta, poll_after_ms } => {
+                view.position = position;
+                view.eta_seconds = eta.map(|eta| eta.seconds);
+                view.eta_low_seconds = eta.map(|eta| eta.low);
+                view.eta_high_seconds = eta.map(|eta| eta.high);
+                view.poll_after_ms = poll_after_ms;
+            }
+            Status::Active { expires_at, poll_after_ms } => {
+                view.status = "active";
+                view.expires_at = Some(rfc3339(expires_at));
+                view.poll_after_ms = poll_after_ms;
+            }
+        }
+        view
+    }
+}
+
+/// Join a queue, or ask for one's place in it.
+///
+/// Asked again, it returns the same place. With a valid `Token-Auth` it is a poll first, so that nobody loses a place
+/// by asking for a token again.
+#[utoipa::path(get, path = "/token/{userId}", tag = "queue",
+    params(("userId" = i64, Path), ("queue" = Option<String>, Query, description = "another queue than `main`"),
+        ("Token-Auth" = Option<String>, Header)),
+    responses((status = 200, body = PlaceView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn join(
+    State(app): State<App>,
+    Path(user): Path<UserId>,
+    query: Query,
+    identity: User,
+    headers: HeaderMap,
+) -> Result<Json<PlaceView>, Error> {
+    identity.acts_for(user)?;
+    let queue = query.queue()?.unwrap_or_else(QueueName::main);
+    if let Some((token, sent)) = own_token(&app, &headers, user, &queue)? {
+        match app.queue.poll(&queue, user, token.number, token.confirmed).await {
+            Ok(place) => {
+                let kept = !token.stale && token.confirmed == place.confirmed;
+                let token_id = if kept { sent } else { app.sign(user, &place)? };
+                return Ok(Json(PlaceView::new(&place, Some(token_id))));
+            }
+            Err(error) if error.code() == Code::TurnEnded => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let place = app.queue.join(&queue, user).await?;
+    let token_id = app.sign(user, &place)?;
+    Ok(Json(PlaceView::new(&place, Some(token_id))))
+}
+
+/// The token that came with a join, if it is this person's, of this queue, and still good. Any other is ignored: the
+/// join does not depend on it.
+fn own_token(app: &App, headers: &HeaderMap, user: UserId, queue: &QueueName) -> Result<Option<(QueueToken, String)>, Error> {
+    let Some(sent) = single(headers, "token-auth")? else { return Ok(None) };
+    let token = app.tokens.verify(sent, app.clock.now_ms()).ok();
+    Ok(token.filter(|token| token.user == user && token.queue == *queue).map(|token| (token, sent.to_owned())))
+}
+
+/// Where I stand. The hot path.
+#[utoipa::path(get, path = "/queue", tag = "queue", params(("Token-Auth" = String, Header)),
+    responses((status = 200, body = PlaceView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn poll(State(app): State<App>, TokenAuth(token): TokenAuth) -> Result<Json<PlaceView>, Error> {
+    let place = app.queue.poll(&token.queue, token.user, token.number, token.confirmed).await?;
+    let kept = !token.stale && token.confirmed == place.confirmed;
+    let token_id = if kept { None } else { Some(app.sign(token.user, &place)?) };
+    Ok(Json(PlaceView::new(&place, token_id)))
+}
+
+/// A queue as everybody may see it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct QueueView {
+    pub name: String,
+    pub mode: Mode,
+    pub reason: Option<&'static str>,
+    pub message: String,
+    /// People waiting.
+    pub waiting: i64,
+    /// The highest number admitted.
+    pub serving_number: i64,
+    pub rate_per_second: f64,
+    /// Seats left and prices, by tier, of the concerts that this queue sells.
+    pub concerts: Vec<StockView>,
+}
+
+/// What a concert has left, by tier.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StockView {
+    pub concert_id: i64,
+    pub seats_free: i64,
+    pub tiers: Vec<TierSums>,
+}
+
+/// A queue, for everybody. Cacheable for a second.
+#[utoipa::path(get, path = "/queues/{name}", tag = "queue", params(("name" = String, Path)),
+    responses((status = 200, body = QueueView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn look(State(app): State<App>, Path(name): Path<QueueName>) -> Result<Response, Error> {
+    let line = app.queue.look(&name).await?;
+    let queue = line.queue();
+    let figures = line.snapshot().figures;
+    let concerts = app.concert.tiers_of(&name).await?;
+    let view = QueueView {
+        name: name.to_string(),
+        mode: queue.policy.mode,
+        reason: line.reason(),
+        message: queue.policy.message.clone(),
+        waiting: figures.waiting,
+        serving_number: figures.serving.0,
+        rate_per_second: queue.policy.rate_per_second,
+        concerts: concerts
+            .iter()
+            .map(|sums| StockView {
+                concert_id: sums.concert_id.0,
+                seats_free: sums.seats_free,
+                tiers: sums.tiers.clone(),
+            })
+            .collect(),
+    };
+    Ok(([(header::CACHE_CONTROL, "public, max-age=1")], Json(view)).into_response())
+}
+
+impl Body for TunePolicy {}
+
+/// How many turns to grant by hand.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdmitByHand {
+    pub count: i64,
+}
+
+impl Body for AdmitByHand {}
+
+/// Every queue.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct QueueList {
+    pub queues: Vec<QueueDetail>,
+}
+
+#[utoipa::path(get, path = "/admin/queues", tag = "operators", security(("operator" = [])),
+    responses((status = 200, body = QueueList), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn list(State(app): State<App>, _: Operator) -> Result<Json<QueueList>, Error> {
+    let mut queues = Vec::new();
+    for line in app.queue.lines() {
+        queues.push(app.queue.detail(&line).await?);
+    }
+    Ok(Json(QueueList { queues }))
+}
+
+#[utoipa::path(post, path = "/admin/queues/{name}", tag = "operators", security(("operator" = [])),
+    params(("name" = String, Path)), request_body = TunePolicy,
+    responses((status = 201, body = QueueDetail), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn create(
+    State(app): State<App>,
+    operator: Operator,
+    Path(name): Path<QueueName>,
+    AdminJson(policy): AdminJson<TunePolicy>,
+) -> Result<(StatusCode, Json<QueueDetail>), Error> {
+    let line = app.queue.create(&name, policy, operator.0).await?;
+    Ok((StatusCode::CREATED, Json(app.queue.detail(&line).await?)))
+}
+
+#[utoipa::path(get, path = "/admin/queues/{name}", tag = "operators", security(("operator" = [])),
+    params(("name" = String, Path)),
+    responses((status = 200, body = QueueDetail), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn show(State(app): State<App>, _: Operator, Path(name): Path<QueueName>) -> Result<Json<QueueDetail>, Error> {
+    let line = app.queue.line(&name).await?;
+    Ok(Json(app.queue.detail(&line).await?))
+}
+
+#[utoipa::path(get, path = "/admin/queues/{name}/policy", tag = "operators", security(("operator" = [])),
+    params(("name" = String, Path)),
+    responses((status = 200, body = PolicyView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn show_policy(State(app): State<App>, _: Operator, Path(name): Path<QueueName>) -> Result<Response, Error> {
+    Ok(policy(&*app.queue.reread_line(&name).await?.queue()))
+}
+
+/// Change any of the policy's fields. With `If-Match`, only if nobody changed it since.
+#[utoipa::path(put, path = "/admin/queues/{name}/policy", tag = "operators", security(("operator" = [])),
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header)), request_body = TunePolicy,
+    responses((status = 200, body = PolicyView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn tune(
+    State(app): State<App>,
+    operator: Operator,
+    Path(name): Path<QueueName>,
+    headers: HeaderMap,
+    AdminJson(change): AdminJson<TunePolicy>,
+) -> Result<Response, Error> {
+    let expected = expected(&headers)?;
+    let queue = app.queue.tune(&name, change, expected, operator.0).await?;
+    Ok(policy(&queue))
+}
+
+/// The same as `PUT`.
+#[utoipa::path(patch, path = "/admin/queues/{name}/policy", tag = "operators", security(("operator" = [])),
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header)), request_body = TunePolicy,
+    responses((status = 200, body = PolicyView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn tune_by_patch(
+    state: State<App>,
+    operator: Operator,
+    name: Path<QueueName>,
+    headers: HeaderMap,
+    change: AdminJson<TunePolicy>,
+) -> Result<Response, Error> {
+    tune(state, operator, name, headers, change).await
+}
+
+/// Grant turns by hand: rate and mode do not apply, the cap does.
+#[utoipa::path(post, path = "/admin/queues/{name}/admit", tag = "operators", security(("operator" = [])),
+    params(("name" = String, Path), ("Idempotency-Key" = Option<String>, Header)), request_body = AdmitByHand,
+    responses((status = 200, body = Granted), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn admit(
+    State(app): State<App>,
+    operator: Operator,
+    Path(name): Path<QueueName>,
+    MaybeKey(key): MaybeKey,
+    AdminJson(wish): AdminJson<AdmitByHand>,
+) -> Result<Json<Granted>, Error> {
+    Ok(Json(app.queue.grant_by_hand(&name, wish.count, key, operator.0).await?))
+}
+
+/// What operators did, newest first.
+#[utoipa::path(get, path = "/admin/audit", tag = "operators", security(("operator" = [])),
+    params(("queue" = Option<String>, Query), ("limit" = Option<i64>, Query), ("before" = Option<i64>, Query)),
+    responses((status = 200, body = AuditPage), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn audit(State(app): State<App>, _: Operator, query: Query) -> Result<Response, Error> {
+    let (limit, before) = query.page()?;
+    let entries = app.queue.audit(query.queue()?.as_ref(), limit, before).await?;
+    let last = entries.last().map(|entry| entry.audit_id);
+    Ok(page("entries", entries, limit, last).into_response())
+}
+
+/// A page of the audit.
+#[derive(Serialize, ToSchema)]
+pub struct AuditPage {
+    pub entries: Vec<crate::sql::audit::AuditEntry>,
+    pub next: Option<i64>,
+}
+
+/// The whole policy, with the tag that `If-Match` wants.
+fn policy(queue: &Queue) -> Response {
+    ([(header::ETAG, format!("\"v{}\"", queue.version))], Json(PolicyView::from(&queue.policy))).into_response()
+}
+
+fn expected(headers: &HeaderMap) -> Result<Expected, Error> {
+    match single(headers, "if-match")? {
+        None | Some("*") => Ok(Expected::Any),
+        Some(tag) => {
+            let version = tag.trim_matches('"').strip_prefix('v').and_then(|version| version.parse().ok());
+            // A tag that we never gave matches no version.
+            Ok(Expected::Version(version.unwrap_or(0)))
+        }
+    }
+}
+

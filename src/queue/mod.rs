@@ -1,0 +1,431 @@
+//! The line: join, place, claim, and what operators do to it. The rules, in plain Rust: how Redis is asked stands in
+//! `redis.rs`, what SQL grants in `sql/`, how HTTP says it in `http.rs`; admission has a file of its own.
+
+pub mod admission;
+pub mod http;
+pub mod line;
+pub mod operators;
+pub mod policy;
+pub mod redis;
+mod seal;
+pub mod sql;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::chance;
+use crate::clock::Clock;
+use crate::concert::Concerts;
+use crate::config::QueueConfig;
+use crate::error::{Code, Error};
+use crate::ids::{Epoch, QueueName, QueueNumber, UserId};
+use crate::redis::Redis;
+use crate::sql::Sql;
+use crate::sql::audit::NewAudit;
+pub use line::Line;
+use redis::{Joined, RedisLine, Standing};
+pub use sql::{Fate, Queue, Turn};
+
+/// How long a join waits for an admission that is due at once.
+const ADMISSION_WAIT_MS: u64 = 500;
+const ADMISSION_STEP_MS: u64 = 20;
+/// Rows that changed this long before the newest one seen are read again: instances' clocks differ a little.
+const REREAD_OVERLAP_MS: i64 = 5_000;
+/// A turn that closed this long ago and is still open was forgotten: its queue is not ticked.
+const FORGOTTEN_MS: i64 = 60_000;
+/// Told intervals, their floor and how far a crowd is spread.
+const POLL_MS_MIN: f64 = 500.0;
+const POLL_JITTER: f64 = 0.2;
+/// An estimate is this far off either way when the outflow was measured, and when it is only the set rate.
+const ETA_LOW: f64 = 0.8;
+const ETA_HIGH: f64 = 1.5;
+
+/// Every queue, and the rules of lining up.
+#[derive(Clone)]
+pub struct Queues {
+    inner: Arc<Inner>,
+}
+
+impl std::ops::Deref for Queues {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+pub struct Inner {
+    pub(crate) redis: Redis,
+    pub(crate) sql: Sql,
+    pub(crate) clock: Clock,
+    pub(crate) concerts: Concerts,
+    pub(crate) config: QueueConfig,
+    lines: ArcSwap<HashMap<QueueName, Arc<Line>>>,
+    seen_at: AtomicI64,
+}
+
+/// Where a person stands, as he is told it.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub queue: QueueName,
+    pub number: QueueNumber,
+    /// The epoch in which Redis last confirmed the place.
+    pub confirmed: Epoch,
+    pub status: Status,
+    pub reason: Option<&'static str>,
+}
+
+/// Waiting or active, with what goes with it.
+#[derive(Clone, Debug)]
+pub enum Status {
+    Waiting { position: Option<i64>, eta: Option<Eta>, poll_after_ms: i64 },
+    Active { expires_at: i64, poll_after_ms: i64 },
+}
+
+/// Seconds until the turn: the estimate and its range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Eta {
+    pub seconds: i64,
+    pub low: i64,
+    pub high: i64,
+}
+
+impl Queues {
+    pub async fn open(
+        (redis, sql): (Redis, Sql),
+        clock: Clock,
+        concerts: Concerts,
+        config: QueueConfig,
+    ) -> Result<Self, Error> {
+        let inner = Inner {
+            redis,
+            sql,
+            clock,
+            concerts,
+            config,
+            lines: ArcSwap::default(),
+            seen_at: AtomicI64::new(0),
+        };
+        let queues = Self { inner: Arc::new(inner) };
+        queues.refresh().await?;
+        queues.make_main().await?;
+        Ok(queues)
+    }
+
+    /// Reads the queues that changed since the last time.
+    pub async fn refresh(&self) -> Result<(), Error> {
+        let since = self.seen_at.load(Ordering::Relaxed) - REREAD_OVERLAP_MS;
+        for queue in self.sql.queues_changed(since).await? {
+            self.seen_at.fetch_max(queue.changed_at, Ordering::Relaxed);
+            self.learn(queue);
+        }
+        Ok(())
+    }
+
+    /// Takes a row that was just read; the queue's line in this process.
+    fn learn(&self, queue: Queue) -> Arc<Line> {
+        if let Some(line) = self.lines.load().get(&queue.name) {
+            line.learn(queue);
+            return line.clone();
+        }
+        let name = queue.name.clone();
+        let line = Arc::new(Line::new(self.sql.installation(), queue));
+        self.lines.rcu(|lines| {
+            let mut lines = HashMap::clone(lines);
+            lines.entry(name.clone()).or_insert_with(|| line.clone());
+            lines
+        });
+        self.lines.load().get(&name).cloned().unwrap_or(line)
+    }
+
+    /// The queue of this name; another instance may have made it a moment ago.
+    pub async fn line(&self, name: &QueueName) -> Result<Arc<Line>, Error> {
+        if let Some(line) = self.lines.load().get(name) {
+            return Ok(line.clone());
+        }
+        let queue = self.sql.queue_named(name).await?;
+        let missing = || Error::refused(Code::QueueNotFound, format!("there is no queue `{name}`"));
+        Ok(self.learn(queue.ok_or_else(missing)?))
+    }
+
+    /// The queue that sells a concert.
+    pub fn line_of_id(&self, id: i64) -> Option<Arc<Line>> {
+        self.lines.load().values().find(|line| line.queue().id == id).cloned()
+    }
+
+    pub fn lines(&self) -> Vec<Arc<Line>> {
+        let mut lines: Vec<_> = self.lines.load().values().cloned().collect();
+        lines.sort_by_key(|line| line.queue().id);
+        lines
+    }
+
+    async fn reread(&self, line: &Line) -> Result<(), Error> {
+        if let Some(queue) = self.sql.queue_named(&line.queue().name).await? {
+            line.learn(queue);
+        }
+        Ok(())
+    }
+
+    /// The queue as its row says right now.
+    pub async fn reread_line(&self, name: &QueueName) -> Result<Arc<Line>, Error> {
+        let line = self.line(name).await?;
+        self.reread(&line).await?;
+        Ok(line)
+    }
+
+    /// The queue with figures that are fresh, or as fresh as Redis lets them be.
+    pub async fn look(&self, name: &QueueName) -> Result<Arc<Line>, Error> {
+        let line = self.line(name).await?;
+        if let Err(error) = self.renew_snapshot(&line).await {
+            tracing::debug!(queue.name = %name, %error, "the line was not watched anew");
+        }
+        Ok(line)
+    }
+
+    /// Ends turns whose queue nobody asks for any more; the ticks look after the others.
+    pub async fn end_forgotten_turns(&self) -> Result<u64, Error> {
+        let now = self.clock.now_ms();
+        self.sql.end_forgotten_turns(now - FORGOTTEN_MS, now).await
+    }
+
+    /// Gives a person a number, or the one he has, and says where he stands.
+    pub async fn join(&self, name: &QueueName, user: UserId) -> Result<Place, Error> {
+        let line = self.line(name).await?;
+        line.touch(self.clock.now_ms());
+        let number = match self.number(&line, user).await? {
+            Numbered::Active(turn) => return self.active(&line, turn).await,
+            Numbered::Waiting(number) => number,
+        };
+        if line.snapshot().position(number) == 1 {
+            self.wait_for_admission(&line, user, number).await?;
+        }
+        self.place(&line, user, number, line.queue().epoch).await
+    }
+
+    async fn number(&self, line: &Line, user: UserId) -> Result<Numbered, Error> {
+        let queue = line.queue();
+        // Nobody new where nobody may join: but a place that is held already is shown.
+        let may_join = queue.policy.mode.lets_people_join();
+        let waiting_max = if may_join { self.config.waiting_max } else { 0 };
+        let redis = self.redis_line(line).await?;
+        // Twice: a number whose turn SQL has ended is taken out, then the person joins anew.
+        for _ in 0..2 {
+            match redis.join(user, waiting_max, self.clock.now_ms()).await? {
+                Joined::New(number) | Joined::Waiting(number) | Joined::Pending(number) => {
+                    return Ok(Numbered::Waiting(number));
+                }
+                Joined::Active(number) => match self.sql.fate(queue.id, user, number).await? {
+                    Fate::Open(turn) if turn.claimed_at.is_none() || self.clock.now_ms() < turn.ends_at => {
+                        return Ok(Numbered::Active(turn));
+                    }
+                    Fate::Open(turn) => self.end_overdue(line, &redis, &turn).await?,
+                    Fate::Dead | Fate::Unknown => drop(redis.leave(user, number).await?),
+                },
+                Joined::Full if may_join => {
+                    return Err(Error::Busy {
+                        code: Code::QueueFull,
+                        detail: "as many people wait as this queue can hold".to_owned(),
+                        retry_after: Duration::from_secs(30),
+                    });
+                }
+                Joined::Full => return Err(Error::refused(Code::QueueClosed, "nobody can join this queue now")),
+                Joined::Stale => return Err(self.doubt(line)),
+            }
+        }
+        Err(Error::queue_rebuilding())
+    }
+
+    /// Ends a turn whose time is over before the tick has looked at it: its owner wants to line up again.
+    async fn end_overdue(&self, line: &Line, redis: &RedisLine<'_>, turn: &Turn) -> Result<(), Error> {
+        self.sql.end_overdue(line.queue().id, turn.number, self.clock.now_ms()).await?;
+        redis.leave(turn.user, turn.number).await.map(drop)
+    }
+
+    /// Ticks until a person at the head of the line is admitted, while a turn may be free for him.
+    async fn wait_for_admission(&self, line: &Arc<Line>, user: UserId, number: QueueNumber) -> Result<(), Error> {
+        let deadline = tokio::time::Instant::now() + Duration::from_millis(ADMISSION_WAIT_MS);
+        loop {
+            self.tick_in_turn(line).await?;
+            let figures = line.snapshot().figures;
+            let admits = line.reason().is_none() && figures.active < line.cap();
+            let waits = self.redis_line(line).await?.place(user, number).await? == Standing::Waiting;
+            // A clock in a test's hand does not move while we wait.
+            if !admits || !waits || self.clock.is_manual() || tokio::time::Instant::now() >= deadline {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(ADMISSION_STEP_MS)).await;
+        }
+    }
+
+    /// Where a number stands. From memory when it can; Redis is asked only when the number has come up, SQL only
+    /// when Redis knows nothing of it.
+    pub async fn poll(&self, name: &QueueName, user: UserId, number: QueueNumber, confirmed: Epoch) -> Result<Place, Error> {
+        let line = self.line(name).await?;
+        line.touch(self.clock.now_ms());
+        self.place(&line, user, number, confirmed).await
+    }
+
+    async fn place(&self, line: &Arc<Line>, user: UserId, number: QueueNumber, confirmed: Epoch) -> Result<Place, Error> {
+        let epoch = line.queue().epoch;
+        let seen = self.renew_snapshot(line).await;
+        let certain = seen.is_ok() && !line.is_in_doubt();
+        if certain && confirmed == epoch && number > line.snapshot().figures.serving {
+            return Ok(self.waiting(line, number, epoch, true));
+        }
+        let standing = match self.redis_line(line).await {
+            Ok(redis) => redis.place(user, number).await,
+            Err(error) => Err(error),
+        };
+        match standing {
+            Ok(Standing::Waiting | Standing::Pending) => Ok(self.waiting(line, number, epoch, true)),
+            Ok(Standing::Active | Standing::Absent | Standing::Stale) | Err(_) => {
+                match (self.sql.fate(line.queue().id, user, number).await?, standing) {
+                    (Fate::Dead, _) => Err(Error::turn_ended()),
+                    (Fate::Open(turn), _) => self.active(line, turn).await,
+                    // Its turn has not come, and what Redis says of it cannot be trusted: the place is in the token.
+                    (Fate::Unknown, Ok(Standing::Absent | Standing::Stale)) => {
+                        self.doubt(line);
+                        Ok(self.waiting(line, number, confirmed, false))
+                    }
+                    (Fate::Unknown, _) => Ok(self.waiting(line, number, confirmed, false)),
+                }
+            }
+        }
+    }
+
+    /// Claims the turn if nobody has, and says how long it lasts.
+    async fn active(&self, line: &Arc<Line>, turn: Turn) -> Result<Place, Error> {
+        let (queue, now) = (line.queue(), self.clock.now_ms());
+        let turn = if turn.claimed_at.is_some() {
+            turn
+        } else {
+            let ends_at = now + queue.policy.session_seconds * 1_000;
+            self.sql.claim(queue.id, turn.number, now, ends_at).await?.ok_or_else(Error::turn_ended)?
+        };
+        if turn.ended_at.is_some() || now >= turn.ends_at {
+            return Err(Error::turn_ended());
+        }
+        let poll_after_ms = (turn.ends_at - now).clamp(POLL_MS_MIN as i64, self.config.poll_seconds_max * 1_000);
+        Ok(Place {
+            queue: queue.name.clone(),
+            number: turn.number,
+            confirmed: queue.epoch,
+            status: Status::Active { expires_at: turn.ends_at, poll_after_ms },
+            reason: None,
+        })
+    }
+
+    fn waiting(&self, line: &Line, number: QueueNumber, confirmed: Epoch, certain: bool) -> Place {
+        let queue = line.queue();
+        let snapshot = line.snapshot();
+        let position = certain.then(|| snapshot.position(number));
+        let reason = if certain { line.reason() } else { Some("rebuilding") };
+        let rate = queue.policy.rate_per_second;
+        let flows = if snapshot.outflow > 0.0 { snapshot.outflow } else { rate };
+        let eta = position.filter(|_| flows > 0.0 && reason.is_none()).map(|position| {
+            let seconds = position as f64 / flows;
+            let whole = |share: f64| (seconds * share).ceil() as i64;
+            Eta { seconds: whole(1.0), low: whole(ETA_LOW), high: whole(ETA_HIGH) }
+        });
+        let poll_after_ms = self.poll_after_ms(&queue, position.unwrap_or(1));
+        let status = Status::Waiting { position, eta, poll_after_ms };
+        Place { queue: queue.name.clone(), number, confirmed, status, reason }
+    }
+
+    /// When to ask again: sooner near the front, never so late that a turn could pass unclaimed.
+    fn poll_after_ms(&self, queue: &Queue, position: i64) -> i64 {
+        let longest = self.config.poll_seconds_max as f64 * 1_000.0;
+        let earliest_turn = position as f64 / (2.0 * queue.policy.rate_per_second) * 1_000.0;
+        let claim_slack = (queue.policy.claim_seconds as f64 - 5.0).max(1.0) * 1_000.0;
+        let told = earliest_turn.min(longest).min(earliest_turn + claim_slack).max(POLL_MS_MIN);
+        chance::jitter(told, POLL_JITTER).clamp(POLL_MS_MIN, longest) as i64
+    }
+
+    /// Watches the line again when the last look is old; one at a time, the others go on with what there is.
+    async fn renew_snapshot(&self, line: &Line) -> Result<(), Error> {
+        let now = self.clock.now_ms();
+        let fresh = |now: i64| now - line.snapshot().at_ms < line::SNAPSHOT_MS;
+        if fresh(now) {
+            return Ok(());
+        }
+        let _one = line.watching.lock().await;
+        if fresh(now) {
+            return Ok(());
+        }
+        self.count_stock(line).await?;
+        let redis = self.redis_line(line).await?;
+        self.watch(line, &redis).await
+    }
+
+    async fn watch(&self, line: &Line, redis: &RedisLine<'_>) -> Result<(), Error> {
+        match redis.watch().await? {
+            Some(figures) => {
+                line.show(figures, self.clock.now_ms());
+                Ok(())
+            }
+            None => Err(self.doubt(line)),
+        }
+    }
+
+    /// The queue's state in Redis, if this connection leads to the server that holds it.
+    pub async fn redis_line<'a>(&'a self, line: &'a Line) -> Result<RedisLine<'a>, Error> {
+        let connection = self.redis.connection().await?;
+        let queue = line.queue();
+        let redis = RedisLine { redis: &self.redis, connection, keys: &line.keys, epoch: queue.epoch };
+        match queue.lineage.as_deref() {
+            Some(lineage) if *lineage == *redis.connection.lineage => Ok(redis),
+            Some(_) => {
+                // Another instance may have settled it already.
+                self.reread(line).await?;
+                let settled = line.queue().lineage.as_deref() == Some(&*redis.connection.lineage);
+                if settled { Ok(redis) } else { Err(self.doubt(line)) }
+            }
+            None => {
+                let opened = queue.epoch == 1 && redis.open().await?;
+                let lineage = redis.connection.lineage.clone();
+                if opened {
+                    self.sql.adopt(queue.id, &lineage, self.clock.now_ms()).await?;
+                    self.reread(line).await?;
+                }
+                let adopted = line.queue().lineage.as_deref() == Some(&*lineage);
+                if adopted { Ok(redis) } else { Err(self.doubt(line)) }
+            }
+        }
+    }
+
+    /// The state in Redis is not what SQL expects: nobody is admitted until it is certain again.
+    fn doubt(&self, line: &Line) -> Error {
+        if line.doubt() {
+            tracing::error!(queue.name = %line.queue().name, "the line's state in Redis is in doubt; admission stops");
+        }
+        Error::queue_rebuilding()
+    }
+
+    async fn make_main(&self) -> Result<(), Error> {
+        let main = QueueName::main();
+        match self.line(&main).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == Code::QueueNotFound => {
+                let audit = NewAudit::of_queue(self.clock.now_ms(), "usher", "queue.create", &main);
+                match self.sql.create_queue(&main, &policy::Policy::default(), audit).await {
+                    Ok(queue) => drop(self.learn(queue)),
+                    // Another instance was first.
+                    Err(error) if error.code() == Code::QueueExists => drop(self.line(&main).await?),
+                    Err(error) => return Err(error),
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A person who asked for a number.
+enum Numbered {
+    Waiting(QueueNumber),
+    Active(Turn),
+}

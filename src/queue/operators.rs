@@ -1,0 +1,139 @@
+//! What operators do to a queue: make it, tune it, let people in by hand, look at it.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::policy::{Policy, PolicyView, TunePolicy};
+use super::sql::{Expected, Queue};
+use super::{Line, Queues};
+use crate::clock::rfc3339;
+use crate::error::{Code, Error};
+use crate::ids::{IdempotencyKey, QueueName};
+use crate::sql::audit::{AuditEntry, NewAudit};
+
+/// The admissions of this long make the measured rate.
+const MEASURED_MS: i64 = 10_000;
+/// Turns one request may grant by hand.
+pub const GRANT_MAX: i64 = 100_000;
+
+/// A queue as operators see it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct QueueDetail {
+    #[schema(value_type = String)]
+    pub name: QueueName,
+    pub policy: PolicyView,
+    pub version: i64,
+    /// `ok`, or `rebuilding` while the state in Redis is in doubt.
+    pub state: &'static str,
+    pub reason: Option<&'static str>,
+    pub waiting: i64,
+    pub active: i64,
+    pub serving_number: i64,
+    /// Turns ever opened.
+    pub admitted_total: i64,
+    /// Those of them that nobody claimed and that gave their credit back.
+    pub unclaimed_total: i64,
+    /// Instant of the last batch, RFC 3339.
+    pub last_admitted_at: Option<String>,
+    /// Admissions a second over the last ten seconds.
+    pub measured_rate_per_second: f64,
+    pub free_seats: Option<i64>,
+    pub unsold_seats: Option<i64>,
+}
+
+/// What came of admitting by hand.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Granted {
+    pub count: i64,
+    /// Turns ever granted by hand in this queue.
+    pub manual_total: i64,
+}
+
+impl Queues {
+    pub async fn create(&self, name: &QueueName, policy: TunePolicy, operator: &str) -> Result<Arc<Line>, Error> {
+        let policy = Policy::default().tuned(policy)?;
+        let audit = NewAudit::of_queue(self.clock.now_ms(), operator, "queue.create", name);
+        Ok(self.learn(self.sql.create_queue(name, &policy, audit).await?))
+    }
+
+    /// Changes the policy. It is in force here when this returns, and within half a second everywhere.
+    pub async fn tune(
+        &self,
+        name: &QueueName,
+        change: TunePolicy,
+        expected: Expected,
+        operator: &str,
+    ) -> Result<Arc<Queue>, Error> {
+        let audit = NewAudit::of_queue(self.clock.now_ms(), operator, "policy.tune", name);
+        let line = self.learn(self.sql.tune(name, change, expected, audit).await?);
+        self.tick_soon(&line).await;
+        Ok(line.queue())
+    }
+
+    /// Grants turns by hand: rate and mode do not apply, the cap does.
+    pub async fn grant_by_hand(
+        &self,
+        name: &QueueName,
+        count: i64,
+        key: Option<IdempotencyKey>,
+        operator: &str,
+    ) -> Result<Granted, Error> {
+        if !(1..=GRANT_MAX).contains(&count) {
+            return Err(Error::field(Code::InvalidField, "/count", format!("is a whole number from 1 to {GRANT_MAX}")));
+        }
+        let audit = NewAudit::of_queue(self.clock.now_ms(), operator, "queue.admit", name).with_key(key);
+        let line = self.learn(self.sql.grant_by_hand(name, count, audit).await?);
+        self.tick_soon(&line).await;
+        Ok(Granted { count, manual_total: line.queue().manual_total })
+    }
+
+    /// A queue with its figures of this moment.
+    pub async fn detail(&self, line: &Line) -> Result<QueueDetail, Error> {
+        let (queue, now) = (line.queue(), self.clock.now_ms());
+        self.count_stock(line).await?;
+        // Without Redis the figures are old, and `state` says so.
+        let fresh = match self.redis_line(line).await {
+            Ok(redis) => self.watch(line, &redis).await,
+            Err(error) => Err(error),
+        };
+        let state = if fresh.is_err() || line.is_in_doubt() { "rebuilding" } else { "ok" };
+        let totals = self.sql.totals(queue.id, now - MEASURED_MS).await?;
+        let (_, stock) = line.stock();
+        let figures = line.snapshot().figures;
+        Ok(QueueDetail {
+            name: queue.name.clone(),
+            policy: PolicyView::from(&queue.policy),
+            version: queue.version,
+            state,
+            reason: line.reason(),
+            waiting: figures.waiting,
+            active: figures.active,
+            serving_number: figures.serving.0,
+            admitted_total: totals.admitted,
+            unclaimed_total: totals.unclaimed,
+            last_admitted_at: totals.last_admitted_at.map(rfc3339),
+            measured_rate_per_second: totals.recent as f64 * 1_000.0 / MEASURED_MS as f64,
+            free_seats: (stock.seats > 0).then_some(stock.free),
+            unsold_seats: (stock.seats > 0).then_some(stock.unsold),
+        })
+    }
+
+    pub async fn audit(
+        &self,
+        queue: Option<&QueueName>,
+        limit: u64,
+        before: Option<i64>,
+    ) -> Result<Vec<AuditEntry>, Error> {
+        self.sql.audit(queue, limit, before).await
+    }
+
+    /// A tick for the sake of what just changed. The interval repeats it, so its failure is not the caller's.
+    pub async fn tick_soon(&self, line: &Arc<Line>) {
+        line.touch(self.clock.now_ms());
+        if let Err(error) = self.tick_in_turn(line).await {
+            tracing::warn!(queue.name = %line.queue().name, %error, "a tick failed; the next one repeats it");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The line in Redis: one function per script in `lua/queue/`, each reply an enum. No rule is decided here.
+
+use std::sync::Arc;
+
+use super::sql::{Admitted, Batch, Look};
+use super::policy::{Mode, Policy};
+use crate::error::Error;
+use crate::ids::{Epoch, QueueNumber, UserId};
+use crate::redis::keys::QueueKeys;
+use crate::redis::script::{ADMIT_COMMIT, ADMIT_RESERVE, Arg, JOIN, LEAVE, OPEN, PLACE, WATCH};
+use crate::redis::{Connection, Redis};
+
+/// A call in 250 numbers stays well under 5 ms; a thousand took nine.
+pub const BATCH_MAX: i64 = 250;
+/// An unanswered batch is handed out again after this long: longer than any transaction that still runs.
+const BATCH_RETRY_MS: i64 = 500;
+/// A turn's end is looked up at the latest after this long: a `leave` that got lost costs no more.
+const LOOK_MS_MAX: i64 = 30_000;
+
+/// One queue's state in Redis, on a connection whose lineage was checked.
+pub struct RedisLine<'a> {
+    pub redis: &'a Redis,
+    pub connection: Arc<Connection>,
+    pub keys: &'a QueueKeys,
+    pub epoch: Epoch,
+}
+
+/// What joining came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Joined {
+    New(QueueNumber),
+    Waiting(QueueNumber),
+    Pending(QueueNumber),
+    Active(QueueNumber),
+    Full,
+    Stale,
+}
+
+/// Where a number stands.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Standing {
+    Active,
+    Pending,
+    Waiting,
+    Absent,
+    Stale,
+}
+
+/// The figures of the line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Highest number ever taken out of the line; 0 when none was.
+    pub serving: QueueNumber,
+    pub arrivals: i64,
+    pub waiting: i64,
+    pub active: i64,
+}
+
+/// What a tick may take.
+#[derive(Debug)]
+pub struct Allowance<'a> {
+    pub version: i64,
+    pub policy: &'a Policy,
+    pub cap: i64,
+    pub manual_total: i64,
+}
+
+/// What a tick took.
+#[derive(Debug)]
+pub enum Reserved {
+    Batch {
+        batch: Batch,
+        looks: Vec<Look>,
+        /// More wait than one batch holds: tick again at once.
+        full: bool,
+    },
+    OldPolicy,
+    Stale,
+}
+
+impl RedisLine<'_> {
+    /// Makes the first generation of a new queue. `false`: there is another one.
+    pub async fn open(&self) -> Result<bool, Error> {
+        let mut reply = OPEN.call(self.on(), [&self.keys.generation], [self.epoch()], []).await?;
+        match reply.text()?.as_str() {
+            "OPEN" => Ok(true),
+            "STALE" => Ok(false),
+            word => Err(reply.unknown(word)),
+        }
+    }
+
+    /// The person's number: the one he has, or the next.
+    pub async fn join(&self, user: UserId, waiting_max: i64, now: i64) -> Result<Joined, Error> {
+        let QueueKeys { generation, line, wait, pend, turns, .. } = self.keys;
+        let base = QueueNumber::base(self.epoch);
+        let args = [self.epoch(), user.0.into(), base.into(), waiting_max.into(), now.into()];
+        let mut reply = JOIN.call(self.on(), [generation, line, wait, pend, turns], args, []).await?;
+        match reply.text()?.as_str() {
+            "NEW" => Ok(Joined::New(QueueNumber(reply.int()?))),
+            "WAITING" => Ok(Joined::Waiting(QueueNumber(reply.int()?))),
+            "PENDING" => Ok(Joined::Pending(QueueNumber(reply.int()?))),
+            "ACTIVE" => Ok(Joined::Active(QueueNumber(reply.int()?))),
+            "FULL" => Ok(Joined::Full),
+            "STALE" => Ok(Joined::Stale),
+            word => Err(reply.unknown(word)),
+        }
+    }
+
+    pub async fn place(&self, user: UserId, number: QueueNumber) -> Result<Standing, Error> {
+        let QueueKeys { generation, wait, pend, turns, .. } = self.keys;
+        let args = [self.epoch(), user.0.into(), number.0.into()];
+        let mut reply = PLACE.call(self.on(), [generation, wait, pend, turns], args, []).await?;
+        match reply.text()?.as_str() {
+            "ACTIVE" => Ok(Standing::Active),
+            "PENDING" => Ok(Standing::Pending),
+            "WAITING" => Ok(Standing::Waiting),
+            "ABSENT" => Ok(Standing::Absent),
+            "STALE" => Ok(Standing::Stale),
+            word => Err(reply.unknown(word)),
+        }
+    }
+
+    /// Takes a number out of the line and out of its turn; SQL has closed it before. `false`: another epoch.
+    pub async fn leave(&self, user: UserId, number: QueueNumber) -> Result<bool, Error> {
+        let QueueKeys { generation, wait, pend, act, turns, .. } = self.keys;
+        let args = [self.epoch(), user.0.into(), number.0.into()];
+        let mut reply = LEAVE.call(self.on(), [generation, wait, pend, act, turns], args, []).await?;
+        match reply.text()?.as_str() {
+            "LEFT" | "ABSENT" => Ok(true),
+            "STALE" => Ok(false),
+            word => Err(reply.unknown(word)),
+        }
+    }
+
+    /// `None`: another epoch.
+    pub async fn watch(&self) -> Result<Option<Figures>, Error> {
+        let QueueKeys { generation, line, wait, act, .. } = self.keys;
+        let mut reply = WATCH.call(self.on(), [generation, line, wait, act], [self.epoch()], []).await?;
+        match reply.text()?.as_str() {
+            "LINE" => Ok(Some(Figures {
+                serving: QueueNumber(reply.int()?),
+                arrivals: reply.int()?,
+                waiting: reply.int()?,
+                active: reply.int()?,
+            })),
+            "STALE" => Ok(None),
+            word => Err(reply.unknown(word)),
+        }
+    }
+
+    pub async fn admit_reserve(&self, allowance: &Allowance<'_>, now: i64) -> Result<Reserved, Error> {
+        let QueueKeys { generation, line, wait, pend, act, turns, .. } = self.keys;
+        let policy = allowance.policy;
+        let (flow, by_rate_kind) = match policy.mode {
+            Mode::Open | Mode::Draining => ("rate", "rate"),
+            Mode::Passthrough => ("all", "passthrough"),
+            Mode::Paused | Mode::Closed => ("none", "rate"),
+        };
+        let args: [Arg; 10] = [
+            self.epoch(),
+            now.into(),
+            allowance.version.into(),
+            policy.rate_per_second.into(),
+            policy.burst().into(),
+            allowance.cap.into(),
+            BATCH_MAX.into(),
+            allowance.manual_total.into(),
+            flow.into(),
+            BATCH_RETRY_MS.into(),
+        ];
+        let mut reply = ADMIT_RESERVE.call(self.on(), [generation, line, wait, pend, act, turns], args, []).await?;
+        match reply.text()?.as_str() {
+            "BATCH" => {
+                let at_ms = reply.int()?;
+                let base = QueueNumber::base(self.epoch);
+                let issued = QueueNumber(base + reply.int()?);
+                let tuned = QueueNumber(base + reply.int()?);
+                let by_rate = usize::try_from(reply.int()?).unwrap_or(0);
+                let numbers = people(reply.pairs()?);
+                let looks = people(reply.pairs()?);
+                let full = reply.int()? == 1;
+                Ok(Reserved::Batch { batch: Batch { at_ms, issued, tuned, by_rate, by_rate_kind, numbers }, looks, full })
+            }
+            "OLD_POLICY" => Ok(Reserved::OldPolicy),
+            "STALE" => Ok(Reserved::Stale),
+            word => Err(reply.unknown(word)),
+        }
+    }
+
+    /// Makes the line agree with what SQL has written. `false`: another epoch.
+    pub async fn admit_commit(&self, admitted: &Admitted, owed_max: f64, now: i64) -> Result<bool, Error> {
+        let QueueKeys { generation, line, pend, act, turns, .. } = self.keys;
+        let counts = [admitted.opened.len(), admitted.dropped.len(), admitted.gone.len(), admitted.looked.len()];
+        let [opened, dropped, gone, looked] = counts.map(|count| Arg::from(i64::try_from(count).unwrap_or(0)));
+        let args = [self.epoch(), opened, dropped, gone, looked, admitted.unclaimed.into(), owed_max.into()];
+        let look_at = |turns: &[super::Turn]| -> Vec<i64> {
+            turns.iter().flat_map(|turn| [turn.user.0, turn.number.0, turn.closes_at.min(now + LOOK_MS_MAX)]).collect()
+        };
+        let pairs = |people: &[Look]| -> Vec<i64> { people.iter().flat_map(|(user, number)| [user.0, number.0]).collect() };
+        let lists = [look_at(&admitted.opened), pairs(&admitted.dropped), pairs(&admitted.gone), look_at(&admitted.looked)];
+        let rest = lists.into_iter().flatten().map(Arg::from);
+        let mut reply = ADMIT_COMMIT.call(self.on(), [generation, line, pend, act, turns], args, rest).await?;
+        match reply.text()?.as_str() {
+            "DONE" => Ok(true),
+            "STALE" => Ok(false),
+            word => Err(reply.unknown(word)),
+        }
+    }
+
+    fn on(&self) -> (&Redis, &Connection) {
+        (self.redis, &self.connection)
+    }
+
+    fn epoch(&self) -> Arg {
+        self.epoch.into()
+    }
+}
+
+fn people(pairs: Vec<(i64, i64)>) -> Vec<Look> {
+    pairs.into_iter().map(|(user, number)| (UserId(user), QueueNumber(number))).collect()
+}

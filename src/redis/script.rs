@@ -1,0 +1,133 @@
+//! Lua scripts, bound to Rust so that a missing argument does not compile. The texts stand in `lua/`, are compiled in,
+//! and are loaded on every new connection, so that a syntax error stops the start and not a buyer.
+
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, RedisError};
+
+use super::{Connection, Redis};
+use crate::error::Error;
+
+/// One atomic operation: a text in `lua/`, its keys and its fixed arguments counted.
+pub struct Script<const KEYS: usize, const ARGS: usize> {
+    pub name: &'static str,
+    script: LazyLock<redis::Script>,
+}
+
+/// An argument, written as Lua reads it.
+pub struct Arg(String);
+
+impl From<i64> for Arg {
+    fn from(number: i64) -> Self {
+        Self(number.to_string())
+    }
+}
+
+impl From<f64> for Arg {
+    fn from(number: f64) -> Self {
+        Self(number.to_string())
+    }
+}
+
+impl From<&str> for Arg {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl<const KEYS: usize, const ARGS: usize> Script<KEYS, ARGS> {
+    /// Binds a text; a tidy test holds its header against these counts.
+    pub const fn new(name: &'static str, script: fn() -> redis::Script) -> Self {
+        Self { name, script: LazyLock::new(script) }
+    }
+
+    /// Runs it. `rest` are arguments beyond the fixed ones: lists whose length an argument or the policy bounds.
+    pub async fn call(
+        &self,
+        (redis, connection): (&Redis, &Connection),
+        keys: [&str; KEYS],
+        args: [Arg; ARGS],
+        rest: impl IntoIterator<Item = Arg>,
+    ) -> Result<Reply, Error> {
+        let mut invocation = self.script.prepare_invoke();
+        for key in keys {
+            invocation.key(key);
+        }
+        for Arg(text) in args.into_iter().chain(rest) {
+            invocation.arg(text);
+        }
+        let mut shared = connection.shared.clone();
+        let words: Vec<String> = redis.within_deadline(invocation.invoke_async(&mut shared)).await?;
+        Ok(Reply { script: self.name, words: words.into_iter() })
+    }
+}
+
+/// What a script answered: a word, then values.
+pub struct Reply {
+    script: &'static str,
+    words: std::vec::IntoIter<String>,
+}
+
+impl Reply {
+    /// The next word or text.
+    pub fn text(&mut self) -> Result<String, Error> {
+        self.words.next().ok_or_else(|| self.unknown("a shorter reply than its header says"))
+    }
+
+    /// The next value as a whole number.
+    pub fn int(&mut self) -> Result<i64, Error> {
+        let text = self.text()?;
+        text.parse().map_err(|_| self.unknown(&text))
+    }
+
+    /// A list: its length, then as many pairs of whole numbers.
+    pub fn pairs(&mut self) -> Result<Vec<(i64, i64)>, Error> {
+        let pairs = self.int()?;
+        (0..pairs).map(|_| Ok((self.int()?, self.int()?))).collect()
+    }
+
+    /// Everything that is left.
+    pub fn rest(self) -> impl Iterator<Item = String> {
+        self.words
+    }
+
+    /// A word that is not in the script's header.
+    pub fn unknown(&self, word: &str) -> Error {
+        let mut what = format!("{} answered ", self.script);
+        // Writing to a String cannot fail.
+        let _ = write!(what, "{word:?}");
+        Error::Internal { context: "a script answered what its header does not say", source: what.into() }
+    }
+}
+
+macro_rules! scripts {
+    ($($constant:ident: $keys:literal keys, $args:literal args, $file:literal;)*) => {
+        $(pub static $constant: Script<$keys, $args> =
+            Script::new($file, || redis::Script::new(include_str!(concat!("../../lua/", $file, ".lua"))));)*
+
+        /// Loads every script on a fresh connection.
+        pub(super) async fn preload(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+            $(load(connection, include_str!(concat!("../../lua/", $file, ".lua"))).await?;)*
+            Ok(())
+        }
+    };
+}
+
+scripts! {
+    OPEN: 1 keys, 1 args, "queue/open";
+    JOIN: 5 keys, 5 args, "queue/join";
+    PLACE: 4 keys, 3 args, "queue/place";
+    LEAVE: 5 keys, 3 args, "queue/leave";
+    WATCH: 4 keys, 1 args, "queue/watch";
+    ADMIT_RESERVE: 6 keys, 10 args, "queue/admit_reserve";
+    ADMIT_COMMIT: 5 keys, 7 args, "queue/admit_commit";
+    HOLD: 3 keys, 5 args, "booking/hold";
+    RELEASE: 2 keys, 2 args, "booking/release";
+    SETTLE: 2 keys, 1 args, "booking/settle";
+}
+
+async fn load(connection: &mut MultiplexedConnection, text: &str) -> Result<(), RedisError> {
+    Cmd::new().arg("SCRIPT").arg("LOAD").arg(text).query_async::<String>(connection).await.map(drop)
+}

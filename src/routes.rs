@@ -1,0 +1,91 @@
+//! THE route table and what wraps it. Read this first.
+
+use axum::routing::{delete, get, post};
+use axum::{Router, middleware};
+use tower_http::compression::CompressionLayer;
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::app::App;
+use crate::http::limits::{Bulkhead, shed};
+use crate::http::{check, edge, health, openapi};
+use crate::{booking, concert, payment, queue};
+
+/// Requests of one kind served at once: money has room of its own, whatever the crowd does.
+const MONEY_MAX: usize = 1_024;
+const SEATS_MAX: usize = 1_024;
+const LINE_MAX: usize = 8_192;
+const READS_MAX: usize = 2_048;
+
+/// What buyers reach.
+pub fn public(app: App) -> Router {
+    let line = Router::new()
+        .route("/token/{userId}", get(queue::http::join))
+        .route("/token/", get(queue::http::join))
+        .route("/queue", get(queue::http::poll).delete(booking::http::leave))
+        .route("/queues/{name}", get(queue::http::look));
+    let seats = Router::new()
+        .route("/booking", post(booking::http::hold))
+        .route("/booking/{id}", get(booking::http::show).merge(delete(booking::http::cancel)));
+    let money = Router::new()
+        .route("/payment", post(payment::http::pay))
+        .route("/balance", post(payment::http::top_up))
+        .route("/balance/{userId}", get(payment::http::balance))
+        .route("/balance/", get(payment::http::balance));
+    let reads = Router::new()
+        .route("/users/{userId}/bookings", get(booking::http::of_user))
+        .route("/balance/{userId}/history", get(payment::http::history))
+        .merge(catalogue());
+    let router = Router::new()
+        .merge(within(line, LINE_MAX))
+        .merge(within(seats, SEATS_MAX))
+        .merge(within(money, MONEY_MAX))
+        .merge(within(reads, READS_MAX))
+        .merge(health_routes())
+        .route("/openapi.json", get(openapi::document))
+        .merge(SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", serde_json::json!({})));
+    wrapped(router, app)
+}
+
+/// What operators reach, on a listener of their own.
+pub fn operators(app: App) -> Router {
+    let router = Router::new()
+        .route("/admin/queues", get(queue::http::list))
+        .route("/admin/queues/{name}", get(queue::http::show).post(queue::http::create))
+        .route(
+            "/admin/queues/{name}/policy",
+            get(queue::http::show_policy).put(queue::http::tune).patch(queue::http::tune_by_patch),
+        )
+        .route("/admin/queues/{name}/admit", post(queue::http::admit))
+        .route("/admin/concerts", get(concert::http::admin_list).post(concert::http::create))
+        .route("/admin/concerts/{id}", get(concert::http::admin_show).put(concert::http::change))
+        .route("/admin/audit", get(queue::http::audit))
+        .route("/admin/check", get(check::check))
+        .route("/metrics", get(health::metrics))
+        .merge(health_routes());
+    wrapped(router, app)
+}
+
+/// Big answers that many ask for: worth packing.
+fn catalogue() -> Router<App> {
+    Router::new()
+        .route("/concerts", get(concert::http::list))
+        .route("/concerts/{id}", get(concert::http::show))
+        .route("/concerts/{id}/seats", get(concert::http::seats))
+        .layer(CompressionLayer::new())
+}
+
+fn health_routes() -> Router<App> {
+    Router::new().route("/livez", get(health::livez)).route("/readyz", get(health::readyz))
+}
+
+fn within(routes: Router<App>, requests_max: usize) -> Router<App> {
+    routes.route_layer(middleware::from_fn_with_state(Bulkhead::of(requests_max), shed))
+}
+
+fn wrapped(router: Router<App>, app: App) -> Router {
+    router
+        .fallback(edge::not_found)
+        .method_not_allowed_fallback(edge::method_not_allowed)
+        .layer(middleware::from_fn_with_state(app.clone(), edge::edge))
+        .with_state(app)
+}

@@ -1,0 +1,192 @@
+//! Listeners, connections and loops: how the process takes requests, and how it stops taking them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_cron_scheduler::JobScheduler;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use crate::app::App;
+use crate::error::Error;
+use crate::http::edge::Peer;
+use crate::queue::admission::TICK_MS;
+use crate::{housekeeping, routes};
+
+/// A head of a request arrives within this, and is no larger than that.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+const HEADERS_MAX: usize = 100;
+const HEAD_BYTES_MAX: usize = 16 * 1_024;
+/// Open connections of one listener: below the usual limit of file descriptors.
+const CONNECTIONS_MAX: usize = 16_384;
+/// Requests that were accepted are answered within this when the process stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
+/// How often the queues' rows are read again.
+const REFRESH: Duration = Duration::from_millis(500);
+/// Accepting failed, most likely for want of file descriptors: time for some to come free.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Whether the loops run by themselves, or are called by a test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loops {
+    Run,
+    Called,
+}
+
+/// A server that serves.
+pub struct Running {
+    pub public: SocketAddr,
+    pub admin: SocketAddr,
+    app: App,
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+    scheduler: Option<JobScheduler>,
+}
+
+/// Binds both listeners and serves until it is stopped.
+pub async fn start(app: App, loops: Loops) -> Result<Running, Error> {
+    let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let public = bind("USHER_LISTEN", app.config.http.listen).await?;
+    let admin = bind("USHER_ADMIN_LISTEN", app.config.http.admin_listen).await?;
+    let (public_at, admin_at) = (address(&public)?, address(&admin)?);
+    tasks.spawn(accept(public, routes::public(app.clone()), stopping.clone()));
+    tasks.spawn(accept(admin, routes::operators(app.clone()), stopping.clone()));
+    let scheduler = match loops {
+        Loops::Called => None,
+        Loops::Run => {
+            tasks.spawn(admit(app.clone(), stopping.clone()));
+            tasks.spawn(refresh(app.clone(), stopping.clone()));
+            Some(housekeeping::start(&app).await?)
+        }
+    };
+    Ok(Running { public: public_at, admin: admin_at, app, stopping, tasks, scheduler })
+}
+
+impl Running {
+    /// Takes no more connections, answers what was accepted, ends the loops, stops what it started.
+    pub async fn stop(self) {
+        self.app.work.close();
+        self.stopping.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(DRAIN_TIMEOUT, async { tokio::join!(self.tasks.wait(), self.app.work.wait()) }).await.is_err() {
+            tracing::error!("some requests did not end in time");
+        }
+        if let Some(mut scheduler) = self.scheduler
+            && let Err(error) = scheduler.shutdown().await
+        {
+            tracing::warn!(%error, "the scheduler did not stop");
+        }
+        if let Some(redis) = self.app.private_redis.as_ref() {
+            if let Err(error) = self.app.queue.seal().await {
+                tracing::error!(%error, "the line could not be sealed; the next start will doubt it");
+            }
+            redis.stop().await;
+        }
+        self.app.sql.clone().close().await;
+    }
+}
+
+async fn bind(setting: &str, at: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(at).await.map_err(|error| Error::Internal {
+        context: "an address cannot be listened on",
+        source: format!("{setting}: {at}: {error}").into(),
+    })
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, Error> {
+    listener.local_addr().map_err(|error| Error::Internal { context: "a listener has no address", source: error.into() })
+}
+
+async fn accept(listener: TcpListener, router: Router, stopping: CancellationToken) {
+    let graceful = GracefulShutdown::new();
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = room.clone().acquire_owned().await else { break };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopping.cancelled() => break,
+        };
+        let Ok((stream, peer)) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let connection = graceful.watch(connection(stream, peer, router.clone()));
+        tokio::spawn(async move {
+            // A connection that breaks is its client's affair.
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    graceful.shutdown().await;
+}
+
+fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+) -> hyper::server::conn::http1::Connection<
+    TokioIo<TcpStream>,
+    impl hyper::service::HttpService<Incoming, ResBody = axum::body::Body, Error = std::convert::Infallible, Future: Send>,
+> {
+    // Answers are small and whole; without this each waits for an acknowledgement of the one before.
+    let _ = stream.set_nodelay(true);
+    let service = router.map_request(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        request.map(axum::body::Body::new)
+    });
+    hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+}
+
+/// Every instance ticks, each queue that somebody asks for; there is no leader.
+async fn admit(app: App, stopping: CancellationToken) {
+    let mut interval = tokio::time::interval(Duration::from_millis(TICK_MS));
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let ticks = TaskTracker::new();
+    loop {
+        tokio::select! {
+            _ = interval.tick() => {}
+            () = stopping.cancelled() => break,
+        }
+        let now = app.clock.now_ms();
+        for line in app.queue.lines().into_iter().filter(|line| line.is_asked_for(now)) {
+            let app = app.clone();
+            ticks.spawn(async move {
+                if let Err(error) = app.queue.tick(&line).await {
+                    tracing::debug!(queue.name = %line.queue().name, %error, "a tick failed; the next one repeats it");
+                }
+            });
+        }
+    }
+    ticks.close();
+    ticks.wait().await;
+}
+
+/// Learns of changes that other instances made.
+async fn refresh(app: App, stopping: CancellationToken) {
+    let mut interval = tokio::time::interval(REFRESH);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = interval.tick() => {}
+            () = stopping.cancelled() => return,
+        }
+        if let Err(error) = app.queue.refresh().await {
+            tracing::debug!(%error, "the queues could not be read again");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Queues and their policies.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "queue")]
+pub struct Model {
+    #[sea_orm(primary_key)]
+    pub id: i64,
+    pub name: String,
+    pub epoch: i64,
+    pub lineage: Option<String>,
+    pub version: i64,
+    pub changed_at: i64,
+    pub manual_total: i64,
+    pub rate_per_second: f64,
+    pub burst: Option<f64>,
+    pub active_max: i64,
+    pub session_seconds: i64,
+    pub claim_seconds: i64,
+    pub hold_seconds: i64,
+    pub seats_per_booking_max: i64,
+    pub seats_per_user_max: Option<i64>,
+    pub mode: String,
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,279 @@
+//! The connection to the database, transactions, and the translation of its errors. No table is named here but
+//! `installation`; what a feature asks of its tables stands in its own `sql.rs`.
+
+pub mod audit;
+pub mod check;
+pub mod entity;
+
+use std::future::Future;
+use std::path::Path;
+use std::time::Duration;
+
+use migrations::{Migrator, MigratorTrait};
+use sea_orm::{
+    AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    IsolationLevel, QueryResult, RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+    TryGetable, Value,
+};
+
+use crate::chance;
+use crate::config::SqlConfig;
+use crate::error::{Error, Machine};
+
+/// How long a request waits for a connection: longer would outlive its own deadline.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long one statement may take, and how long it may wait for a row.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+const POSTGRES_WRITERS: u32 = 24;
+const POSTGRES_READERS: u32 = 8;
+const SQLITE_READERS: u32 = 4;
+/// A deadlock or a serialisation failure is invisible to clients this many times in a row.
+const ATTEMPTS_MAX: u32 = 3;
+/// Any number, as long as every instance takes the same: it serialises migrations on PostgreSQL.
+const MIGRATION_LOCK: i64 = 7_538_112;
+
+/// The database: one pool that writes, one that reads, so that a slow write cannot starve a read.
+#[derive(Clone)]
+pub struct Sql {
+    writers: DatabaseConnection,
+    readers: DatabaseConnection,
+    backend: DbBackend,
+    installation: String,
+    /// Keeps a second process off a SQLite file for as long as this one lives.
+    _lock: std::sync::Arc<Option<std::fs::File>>,
+}
+
+impl Sql {
+    /// Connects, brings the schema up to date, and reads (or makes) the installation's name.
+    pub async fn connect(config: &SqlConfig) -> Result<Self, Error> {
+        let lock = if config.is_sqlite() { Some(lock_file(&config.url)?) } else { None };
+        let (writers, readers) = if config.is_sqlite() {
+            let url = format!("{}?mode=rwc", config.url);
+            let writers = Database::connect(options(&url, 1)).await.map_err(from_db)?;
+            (writers, Database::connect(options(&url, SQLITE_READERS)).await.map_err(from_db)?)
+        } else {
+            let writers = Database::connect(options(&config.url, POSTGRES_WRITERS)).await.map_err(from_db)?;
+            (writers, Database::connect(options(&config.url, POSTGRES_READERS)).await.map_err(from_db)?)
+        };
+        let backend = writers.get_database_backend();
+        migrate(&writers).await?;
+        let installation = installation(&writers).await?;
+        Ok(Self { writers, readers, backend, installation, _lock: std::sync::Arc::new(lock) })
+    }
+
+    /// The random name of this database, made once.
+    pub fn installation(&self) -> &str {
+        &self.installation
+    }
+
+    /// The pool for reads outside a transaction.
+    pub fn reader(&self) -> &DatabaseConnection {
+        &self.readers
+    }
+
+    /// Begins a transaction that may write. On SQLite it takes the write lock at once: a lock taken halfway
+    /// fails instead of waiting.
+    pub async fn begin(&self) -> Result<DatabaseTransaction, Error> {
+        self.writers
+            .begin_with_options(TransactionOptions {
+                isolation_level: self.is_postgres().then_some(IsolationLevel::ReadCommitted),
+                access_mode: Some(AccessMode::ReadWrite).filter(|_| self.is_postgres()),
+                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            })
+            .await
+            .map_err(from_db)
+    }
+
+    /// Begins a transaction whose reads all see the same moment.
+    pub async fn begin_snapshot(&self) -> Result<DatabaseTransaction, Error> {
+        self.readers
+            .begin_with_options(TransactionOptions {
+                isolation_level: self.is_postgres().then_some(IsolationLevel::RepeatableRead),
+                access_mode: Some(AccessMode::ReadOnly).filter(|_| self.is_postgres()),
+                sqlite_transaction_mode: Some(SqliteTransactionMode::Deferred),
+            })
+            .await
+            .map_err(from_db)
+    }
+
+    /// A row lock where rows can be locked; SQLite's writer is alone anyway.
+    pub fn lock(&self, clause: &'static str) -> &'static str {
+        if self.is_postgres() { clause } else { "" }
+    }
+
+    /// A statement in the dialect both databases share; `$1` stands for the first value.
+    pub fn statement(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+        Statement::from_sql_and_values(self.backend, sql, values)
+    }
+
+    /// The database's clock in milliseconds, to be compared with ours by readiness and doctor.
+    pub async fn clock_ms(&self) -> Result<i64, Error> {
+        let sql = if self.is_postgres() {
+            "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) AS now_ms"
+        } else {
+            "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AS now_ms"
+        };
+        let row = self.readers.query_one_raw(self.statement(sql, [])).await.map_err(from_db)?;
+        get(&row.ok_or_else(|| Error::bug("the database did not tell its time"))?, "now_ms")
+    }
+
+    pub async fn close(self) {
+        // Errors on the way out have nobody to go to.
+        let _ = self.readers.close().await;
+        let _ = self.writers.close().await;
+    }
+
+    fn is_postgres(&self) -> bool {
+        self.backend == DbBackend::Postgres
+    }
+}
+
+/// Commits. A lost answer is not a failure: the rows may be there.
+pub async fn commit(transaction: DatabaseTransaction) -> Result<(), Error> {
+    transaction.commit().await.map_err(|error| match from_db(error) {
+        Error::Unavailable { source, .. } => Error::OutcomeUnknown { source },
+        definite => definite,
+    })
+}
+
+/// Runs a whole transaction again when the database broke it off to resolve a deadlock.
+pub async fn retried<T, F>(mut transaction: impl FnMut() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let mut attempt = 1;
+    loop {
+        match transaction().await {
+            Err(Error::Internal { source, .. }) if attempt < ATTEMPTS_MAX && broke_off(source.as_ref()) => attempt += 1,
+            Err(Error::Internal { source, .. }) if broke_off(source.as_ref()) => {
+                return Err(Error::Unavailable { machine: Machine::Sql, source });
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// `($1, $2), ($3, $4)`: `rows` groups of `columns` placeholders, numbered on from `first`.
+pub fn placeholders(first: usize, columns: usize, rows: usize) -> String {
+    let group = |row: usize| {
+        let numbers = (0..columns).map(|column| format!("${}", first + row * columns + column));
+        format!("({})", numbers.collect::<Vec<_>>().join(", "))
+    };
+    (0..rows).map(group).collect::<Vec<_>>().join(", ")
+}
+
+/// One column of a row.
+pub fn get<T: TryGetable>(row: &QueryResult, column: &str) -> Result<T, Error> {
+    row.try_get("", column).map_err(from_db)
+}
+
+/// The name of the constraint that refused the statement, if one did.
+pub fn violated(error: &DbErr, constraint: &str) -> bool {
+    sqlx_error(error).and_then(sqlx::Error::as_database_error).is_some_and(|refusal| {
+        refusal.constraint() == Some(constraint) || refusal.message().contains(constraint)
+    })
+}
+
+/// Translates the driver's error: a machine that is away is not a bug of ours.
+pub fn from_db(error: DbErr) -> Error {
+    let away = match &error {
+        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
+        other => sqlx_error(other).is_some_and(is_away),
+    };
+    if away {
+        Error::Unavailable { machine: Machine::Sql, source: error.into() }
+    } else {
+        Error::Internal { context: "the database refused a statement", source: error.into() }
+    }
+}
+
+fn sqlx_error(error: &DbErr) -> Option<&sqlx::Error> {
+    match error {
+        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => Some(error),
+        _ => None,
+    }
+}
+
+fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        // PostgreSQL: connection, resources, operator intervention (shutdown, statement time-out), lock time-out.
+        // SQLite: busy (5), locked (6), I/O (10), full (13), and their extended codes.
+        sqlx::Error::Database(refusal) => refusal.code().is_some_and(|code| {
+            ["08", "53", "57", "58"].iter().any(|class| code.len() == 5 && code.starts_with(class))
+                || code == "55P03"
+                || code.parse::<i64>().is_ok_and(|code| code < 10_000 && [5, 6, 10, 13].contains(&(code & 0xff)))
+        }),
+        _ => false,
+    }
+}
+
+fn broke_off(source: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    source.downcast_ref::<DbErr>().and_then(sqlx_error).and_then(sqlx::Error::as_database_error).is_some_and(
+        |refusal| refusal.code().is_some_and(|code| code == "40001" || code == "40P01"),
+    )
+}
+
+fn options(url: &str, connections: u32) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).sqlx_logging(false);
+    options.map_sqlx_sqlite_opts(|sqlite| {
+        sqlite
+            .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal)
+            .synchronous(sqlx::sqlite::SqliteSynchronous::Full)
+            .busy_timeout(LOCK_TIMEOUT)
+            .foreign_keys(true)
+    });
+    options.map_sqlx_postgres_opts(|postgres| {
+        postgres.options([
+            ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
+            ("lock_timeout", LOCK_TIMEOUT.as_millis().to_string()),
+            ("idle_in_transaction_session_timeout", "5000".to_owned()),
+        ])
+    });
+    options
+}
+
+/// SQLite has one writer, so a second Usher on the same file is refused at the door.
+fn lock_file(url: &str) -> Result<std::fs::File, Error> {
+    let path = format!("{}.lock", url.trim_start_matches("sqlite://"));
+    let unavailable = |source: std::io::Error| Error::Unavailable { machine: Machine::Sql, source: source.into() };
+    if let Some(dir) = Path::new(&path).parent() {
+        std::fs::create_dir_all(dir).map_err(unavailable)?;
+    }
+    let file = std::fs::File::create(&path).map_err(unavailable)?;
+    file.try_lock().map_err(|_| Error::Unavailable {
+        machine: Machine::Sql,
+        source: format!("another Usher has {path} locked: one instance per SQLite file").into(),
+    })?;
+    Ok(file)
+}
+
+async fn migrate(writers: &DatabaseConnection) -> Result<(), Error> {
+    if writers.get_database_backend() != DbBackend::Postgres {
+        return Migrator::up(writers, None).await.map_err(from_db);
+    }
+    let guard = writers.begin().await.map_err(from_db)?;
+    let lock = format!("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
+    guard.execute_unprepared(&lock).await.map_err(from_db)?;
+    Migrator::up(&guard, None).await.map_err(from_db)?;
+    guard.commit().await.map_err(from_db)
+}
+
+async fn installation(writers: &DatabaseConnection) -> Result<String, Error> {
+    let backend = writers.get_database_backend();
+    let fresh = Statement::from_sql_and_values(
+        backend,
+        "INSERT INTO installation (id) VALUES ($1) ON CONFLICT DO NOTHING",
+        [chance::name()[..12].into()],
+    );
+    writers.execute_raw(fresh).await.map_err(from_db)?;
+    let row = writers.query_one_raw(Statement::from_string(backend, "SELECT id FROM installation")).await.map_err(from_db)?;
+    get(&row.ok_or_else(|| Error::bug("the installation has no name"))?, "id")
+}
