@@ -14,6 +14,7 @@ use crate::error::{Error, Machine};
 
 /// Names it goes by, in the order they are tried.
 const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
+const PID_FILE: &str = "redis.pid";
 /// Loading a million waiters takes a few seconds.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
@@ -57,8 +58,25 @@ impl PrivateRedis {
     pub async fn stop(&self) {
         self.stopping.cancel();
         self.keeper.close();
-        if tokio::time::timeout(STOP_TIMEOUT, self.keeper.wait()).await.is_err() {
+        let stopped = async {
+            if self.keeper.is_empty() {
+                self.stop_found().await;
+            }
+            self.keeper.wait().await;
+        };
+        if tokio::time::timeout(STOP_TIMEOUT, stopped).await.is_err() {
             tracing::error!("the private Redis did not stop in time");
+        }
+    }
+
+    /// Stops one that was found running: it is nobody's child.
+    async fn stop_found(&self) {
+        let pid = std::fs::read_to_string(self.socket.with_file_name(PID_FILE)).unwrap_or_default();
+        if let Ok(pid) = pid.trim().parse() {
+            tell_to_stop(pid).await;
+            while self.answers().await {
+                tokio::time::sleep(PROBE_PAUSE).await;
+            }
         }
     }
 
@@ -102,14 +120,17 @@ async fn keep(mut child: Child, stopping: CancellationToken, dir: Arc<Path>, pro
 /// SIGTERM: Redis saves and ends.
 async fn terminate(mut child: Child) {
     if let Some(pid) = child.id() {
-        let sent = Command::new("kill").arg("-TERM").arg(pid.to_string()).status().await;
-        if !sent.is_ok_and(|status| status.success()) {
-            tracing::error!(pid, "the private Redis could not be told to stop");
-            return;
-        }
+        tell_to_stop(pid).await;
     }
     // Its end is all that matters; how it ended stands in its own log.
     let _ = child.wait().await;
+}
+
+async fn tell_to_stop(pid: u32) {
+    let sent = Command::new("kill").arg("-TERM").arg(pid.to_string()).status().await;
+    if !sent.is_ok_and(|status| status.success()) {
+        tracing::error!(pid, "the private Redis could not be told to stop");
+    }
 }
 
 fn spawn(dir: &Path, program: Option<&Path>) -> Result<Child, Error> {
@@ -121,13 +142,14 @@ fn spawn(dir: &Path, program: Option<&Path>) -> Result<Child, Error> {
             .args(["--port", "0", "--unixsocket", "redis.sock", "--unixsocketperm", "600"])
             .args(["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""])
             .args(["--maxmemory-policy", "noeviction", "--repl-backlog-ttl", "0"])
-            .args(["--daemonize", "no", "--logfile", "redis.log"])
+            .args(["--daemonize", "no", "--logfile", "redis.log", "--pidfile", PID_FILE])
             .arg("--dir")
             .arg(dir)
             .current_dir(dir)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
+            .kill_on_drop(true)
             // A Ctrl-C in the terminal is for Usher, which stops Redis last.
             .process_group(0);
         match command.spawn() {

@@ -42,7 +42,7 @@ pub fn public(app: App) -> Router {
         .merge(within(reads, READS_MAX))
         .merge(health_routes())
         .route("/openapi.json", get(openapi::document))
-        .merge(SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", serde_json::json!({})));
+        .merge(SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json")));
     wrapped(router, app)
 }
 

@@ -190,7 +190,8 @@ impl Config {
                 return Err(Problems(vec![format!("USHER_CONFIG: there is no file {}", path.display())]));
             }
             Some(path) => figment = figment.merge(Toml::file_exact(path)),
-            None => figment = figment.merge(Toml::file_exact(FILE_DEFAULT)),
+            None if Path::new(FILE_DEFAULT).is_file() => figment = figment.merge(Toml::file_exact(FILE_DEFAULT)),
+            None => {}
         }
         let written: Written = figment
             .merge(Serialized::defaults(given))
