@@ -322,7 +322,7 @@ export function watch(sale) {
     } else {
       close();
     }
-    if (Date.now() - sum.said_at > 5000) {
+    if (queue.unsold_seats !== null && Date.now() - sum.said_at > 5000) {
       sum.said_at = Date.now();
       console.info(`${figure((sum.said_at - sale.started_at) / 1000).padStart(4)} s: ${queue.waiting} waiting, ` +
         `${queue.active} active, ${queue.free_seats} seats free, ${queue.unsold_seats} unsold`);
