@@ -73,11 +73,13 @@ impl App {
         let grace_ms = if clock.is_manual() || config.sql.is_sqlite() { 0 } else { GRACE_MS };
         let machines = || (redis.clone(), sql.clone());
         let concert = Concerts::new(sql.clone(), clock.clone());
-        let queue = Queues::open(machines(), clock.clone(), concert.clone(), config.queue.clone()).await?;
+        let queue =
+            Queues::open(machines(), clock.clone(), concert.clone(), config.queue.clone()).await?;
         if private_redis.is_some() {
             queue.unseal().await?;
         }
-        let booking = Bookings::new(machines(), clock.clone(), concert.clone(), queue.clone(), grace_ms);
+        let booking =
+            Bookings::new(machines(), clock.clone(), concert.clone(), queue.clone(), grace_ms);
         let payment = Payments::new(sql.clone(), clock.clone(), booking.clone());
         Ok(Self {
             queue,
@@ -109,7 +111,9 @@ impl App {
     ) -> Result<T, Error> {
         match tokio::time::timeout(WORK_TIMEOUT, self.work.spawn(work)).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(panic)) => Err(Error::Internal { context: "detached work panicked", source: panic.into() }),
+            Ok(Err(panic)) => {
+                Err(Error::Internal { context: "detached work panicked", source: panic.into() })
+            }
             Err(elapsed) => Err(Error::OutcomeUnknown { source: elapsed.into() }),
         }
     }
@@ -154,7 +158,10 @@ impl App {
             place: "The Hall".to_owned(),
             starts_at: self.clock.now_ms() / 1_000 + DEMO_STARTS_IN_SECONDS,
             queue: None,
-            tiers: vec![tier("stalls", 15_000, rows(&["A", "B", "C"], 10)), tier("circle", 9_000, rows(&["D", "E"], 10))],
+            tiers: vec![
+                tier("stalls", 15_000, rows(&["A", "B", "C"], 10)),
+                tier("circle", 9_000, rows(&["D", "E"], 10)),
+            ],
         };
         self.concert.create(demo, (queue.id, &queue.name), "usher").await.map(drop)
     }
@@ -163,7 +170,9 @@ impl App {
         let redis = probe(self.redis.clock_ms()).await;
         let database = probe(self.sql.clock_ms()).await;
         let now = self.clock.now_ms();
-        let skewed = |theirs: &Result<i64, Error>| theirs.as_ref().is_ok_and(|theirs| (theirs - now).abs() > SKEW_MS_MAX);
+        let skewed = |theirs: &Result<i64, Error>| {
+            theirs.as_ref().is_ok_and(|theirs| (theirs - now).abs() > SKEW_MS_MAX)
+        };
         // A clock in a test's hand is nowhere near the machines'.
         let skew = !self.clock.is_manual() && (skewed(&redis) || skewed(&database));
         let said = |probe: &Result<i64, Error>| match probe {

@@ -16,6 +16,8 @@ const TOKEN_BYTES_MAX: usize = 1_024;
 const IDENTITY_BYTES_MAX: usize = 8_192;
 /// How far ahead of us the signer's clock may be.
 const FUTURE_SECONDS_MAX: i64 = 5;
+/// How long after its end an identity token is still taken: its issuer's clock is not ours.
+const IDENTITY_LEEWAY_SECONDS: i64 = 5;
 /// The type of a queue token: it can never be taken for an identity, nor the other way round.
 const QUEUE_TOKEN_TYPE: &str = "queue+jwt";
 const AUDIENCE_PREFIX: &str = "usher:queue:";
@@ -64,8 +66,10 @@ struct Key {
 impl Tokens {
     pub fn new(config: &AuthConfig) -> Self {
         let key = |key: &crate::config::TokenKey| Key {
-            header: URL_SAFE_NO_PAD
-                .encode(format!(r#"{{"alg":"HS256","kid":"{}","typ":"{QUEUE_TOKEN_TYPE}"}}"#, key.kid)),
+            header: URL_SAFE_NO_PAD.encode(format!(
+                r#"{{"alg":"HS256","kid":"{}","typ":"{QUEUE_TOKEN_TYPE}"}}"#,
+                key.kid
+            )),
             encoding: EncodingKey::from_secret(&key.secret),
             decoding: DecodingKey::from_secret(&key.secret),
             state: key.state,
@@ -92,11 +96,14 @@ impl Tokens {
             exp: issued_at + self.life_seconds,
         };
         let unsigned = |source: Error| source;
-        let json = serde_json::to_vec(&claims).map_err(|_| unsigned(Error::bug("claims have no JSON")))?;
+        let json =
+            serde_json::to_vec(&claims).map_err(|_| unsigned(Error::bug("claims have no JSON")))?;
         let key = &self.keys[self.active];
         let message = format!("{}.{}", key.header, URL_SAFE_NO_PAD.encode(json));
-        let signature = crypto::sign(message.as_bytes(), &key.encoding, Algorithm::HS256)
-            .map_err(|error| Error::Internal { context: "a token could not be signed", source: error.into() })?;
+        let signature =
+            crypto::sign(message.as_bytes(), &key.encoding, Algorithm::HS256).map_err(|error| {
+                Error::Internal { context: "a token could not be signed", source: error.into() }
+            })?;
         Ok(format!("{message}.{signature}"))
     }
 
@@ -115,7 +122,8 @@ impl Tokens {
             decoded(header)?;
             return Err(invalid());
         };
-        let genuine = crypto::verify(signature, message.as_bytes(), &key.decoding, Algorithm::HS256);
+        let genuine =
+            crypto::verify(signature, message.as_bytes(), &key.decoding, Algorithm::HS256);
         if key.state == KeyState::Revoked || !genuine.unwrap_or(false) {
             return Err(invalid());
         }
@@ -123,12 +131,17 @@ impl Tokens {
         let now = now_ms / 1_000;
         check_times(claims.exp, claims.iat, now)?;
         Ok(QueueToken {
-            queue: claims.aud.strip_prefix(AUDIENCE_PREFIX).and_then(|name| QueueName::parse(name).ok()).ok_or_else(invalid)?,
+            queue: claims
+                .aud
+                .strip_prefix(AUDIENCE_PREFIX)
+                .and_then(|name| QueueName::parse(name).ok())
+                .ok_or_else(invalid)?,
             user: UserId::parse(claims.sub).map_err(|_| invalid())?,
             number: QueueNumber(claims.seq),
             confirmed: claims.g,
             issued_at: claims.iat,
-            stale: key.state != KeyState::Active || now - claims.iat > (claims.exp - claims.iat) / 2,
+            stale: key.state != KeyState::Active
+                || now - claims.iat > (claims.exp - claims.iat) / 2,
         })
     }
 }
@@ -174,11 +187,19 @@ pub struct Identities {
 impl Identities {
     /// Reads the provider's keys; `None` in `open` mode.
     pub fn new(config: &Identity) -> Result<Option<Self>, Error> {
-        let Identity::Jwt { key_file, algorithm, issuer, audience } = config else { return Ok(None) };
-        let problem = |what: String| Error::Internal { context: "USHER_JWT_KEY_FILE does not hold", source: what.into() };
-        let bytes = std::fs::read(key_file).map_err(|error| problem(format!("{}: {error}", key_file.display())))?;
+        let Identity::Jwt { key_file, algorithm, issuer, audience } = config else {
+            return Ok(None);
+        };
+        let problem = |what: String| Error::Internal {
+            context: "USHER_JWT_KEY_FILE does not hold",
+            source: what.into(),
+        };
+        let bytes = std::fs::read(key_file)
+            .map_err(|error| problem(format!("{}: {error}", key_file.display())))?;
         let named: Option<Algorithm> = match algorithm {
-            Some(name) => Some(name.parse().map_err(|_| problem(format!("there is no algorithm {name}")))?),
+            Some(name) => {
+                Some(name.parse().map_err(|_| problem(format!("there is no algorithm {name}")))?)
+            }
             None => None,
         };
         let mut keys = read_keys(&bytes).map_err(problem)?;
@@ -186,13 +207,15 @@ impl Identities {
             keys.retain(|(_, _, algorithm)| *algorithm == named);
         }
         if keys.is_empty() {
-            return Err(problem("no key for an accepted algorithm (HS256, RS256, ES256, EdDSA)".to_owned()));
+            return Err(problem(
+                "no key for an accepted algorithm (HS256, RS256, ES256, EdDSA)".to_owned(),
+            ));
         }
         Ok(Some(Self { keys, issuer: issuer.clone(), audience: audience.clone() }))
     }
 
     pub fn verify(&self, token: &str, now_ms: i64) -> Result<Caller, Error> {
-        if token.is_empty() || token.len() > IDENTITY_BYTES_MAX {
+        if token.split('.').count() != 3 || token.len() > IDENTITY_BYTES_MAX {
             return Err(Error::refused(Code::TokenMalformed, "this is not a token"));
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| invalid())?;
@@ -200,7 +223,8 @@ impl Identities {
             return Err(invalid());
         }
         let fits = |(kid, _, algorithm): &&(Option<String>, DecodingKey, Algorithm)| {
-            *algorithm == header.alg && (kid.is_none() || header.kid.is_none() || *kid == header.kid)
+            *algorithm == header.alg
+                && (kid.is_none() || header.kid.is_none() || *kid == header.kid)
         };
         let (_, key, algorithm) = self.keys.iter().find(fits).ok_or_else(invalid)?;
         let mut validation = Validation::new(*algorithm);
@@ -218,9 +242,15 @@ impl Identities {
             }
             None => validation.validate_aud = false,
         }
-        let claims = jsonwebtoken::decode::<IdentityClaims>(token, key, &validation).map_err(|_| invalid())?.claims;
+        let claims = jsonwebtoken::decode::<IdentityClaims>(token, key, &validation)
+            .map_err(|_| invalid())?
+            .claims;
         let not_before = claims.nbf.unwrap_or(0).max(claims.iat.unwrap_or(0));
-        check_times(claims.exp, not_before, now_ms / 1_000)?;
+        check_times(
+            claims.exp.saturating_add(IDENTITY_LEEWAY_SECONDS),
+            not_before,
+            now_ms / 1_000,
+        )?;
         let user = UserId::parse(&claims.sub).map_err(|_| invalid())?;
         Ok(Caller { user, may_charge: claims.scope.split(' ').any(|scope| scope == CHARGE_SCOPE) })
     }
@@ -243,7 +273,8 @@ fn read_keys(bytes: &[u8]) -> Result<Vec<NamedKey>, String> {
             (DecodingKey::from_ec_pem(bytes), Algorithm::ES256),
             (DecodingKey::from_ed_pem(bytes), Algorithm::EdDSA),
         ];
-        let key = candidates.into_iter().find_map(|(key, algorithm)| Some((None, key.ok()?, algorithm)));
+        let key =
+            candidates.into_iter().find_map(|(key, algorithm)| Some((None, key.ok()?, algorithm)));
         return Ok(vec![key.ok_or("the PEM file holds no public key of RSA, P-256 or Ed25519")?]);
     }
     let secret = bytes.trim_ascii();
@@ -260,14 +291,17 @@ fn algorithm_of(jwk: &jsonwebtoken::jwk::Jwk) -> Option<Algorithm> {
         (Some(KeyAlgorithm::ES256) | None, AlgorithmParameters::EllipticCurve(curve)) => {
             (curve.curve == EllipticCurve::P256).then_some(Algorithm::ES256)
         }
-        (Some(KeyAlgorithm::EdDSA) | None, AlgorithmParameters::OctetKeyPair(_)) => Some(Algorithm::EdDSA),
+        (Some(KeyAlgorithm::EdDSA) | None, AlgorithmParameters::OctetKeyPair(_)) => {
+            Some(Algorithm::EdDSA)
+        }
         _ => None,
     }
 }
 
 /// Whether two secrets are equal, in a time that does not tell where they differ.
 pub fn same_secret(one: &str, other: &str) -> bool {
-    one.len() == other.len() && one.bytes().zip(other.bytes()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+    one.len() == other.len()
+        && one.bytes().zip(other.bytes()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }
 
 #[cfg(test)]
@@ -301,7 +335,10 @@ mod tests {
         let token = sign(&tokens);
         assert!(token.len() < 300, "{}", token.len());
         let read = tokens.verify(&token, NOW).unwrap();
-        assert_eq!((read.user, read.number, read.queue.as_str()), (UserId(7), QueueNumber(9), "main"));
+        assert_eq!(
+            (read.user, read.number, read.queue.as_str()),
+            (UserId(7), QueueNumber(9), "main")
+        );
         assert_eq!(tokens.verify(&token, NOW + 86_400_000).unwrap_err().code(), Code::TokenExpired);
         assert_eq!(tokens.verify(&token, NOW - 6_000).unwrap_err().code(), Code::TokenInvalid);
     }

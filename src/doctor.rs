@@ -51,7 +51,11 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
         Identity::Jwt { key_file, .. } => format!("jwt, keys from {}", key_file.display()),
     };
     let keys = crate::auth::Identities::new(&config.auth.identity);
-    findings.push(Finding { what: "identity", ok: keys.is_ok(), said: keys.err().map_or(identity, |error| explain(&error)) });
+    findings.push(Finding {
+        what: "identity",
+        ok: keys.is_ok(),
+        said: keys.err().map_or(identity, |error| explain(&error)),
+    });
     match &config.redis {
         RedisConfig::Private { dir, .. } => {
             let said = format!("private, started by `usher serve` in {}", dir.display());
@@ -71,15 +75,27 @@ async fn examine_redis(url: &str) -> Vec<Finding> {
     if let Err(error) = redis.connection().await {
         return vec![Finding { what: "Redis", ok: false, said: explain(&error) }];
     }
-    let mut findings = vec![Finding { what: "Redis", ok: true, said: "a master; every script loads".to_owned() }];
+    let mut findings =
+        vec![Finding { what: "Redis", ok: true, said: "a master; every script loads".to_owned() }];
     findings.push(clock("Redis clock", redis.clock_ms().await));
     for (what, setting, good, why) in [
-        ("Redis eviction", "maxmemory-policy", "noeviction", "any other policy drops people from the line"),
+        (
+            "Redis eviction",
+            "maxmemory-policy",
+            "noeviction",
+            "any other policy drops people from the line",
+        ),
         ("Redis persistence", "appendonly", "yes", "without it a restart empties the line"),
     ] {
         findings.push(match redis.config(setting).await {
-            Ok(found) if found == good => Finding { what, ok: true, said: format!("{setting} {found}") },
-            Ok(found) => Finding { what, ok: false, said: format!("{setting} is `{found}`, not `{good}`: {why}") },
+            Ok(found) if found == good => {
+                Finding { what, ok: true, said: format!("{setting} {found}") }
+            }
+            Ok(found) => Finding {
+                what,
+                ok: false,
+                said: format!("{setting} is `{found}`, not `{good}`: {why}"),
+            },
             Err(error) => Finding { what, ok: false, said: explain(&error) },
         });
     }
@@ -90,7 +106,10 @@ async fn examine_sql(config: &Config) -> Vec<Finding> {
     match Sql::connect(&config.sql).await {
         Ok(sql) => {
             let said = format!("connected, schema up to date, installation {}", sql.installation());
-            let findings = vec![Finding { what: "database", ok: true, said }, clock("database clock", sql.clock_ms().await)];
+            let findings = vec![
+                Finding { what: "database", ok: true, said },
+                clock("database clock", sql.clock_ms().await),
+            ];
             sql.close().await;
             findings
         }
@@ -102,7 +121,11 @@ fn clock(what: &'static str, theirs: Result<i64, Error>) -> Finding {
     match theirs {
         Ok(theirs) => {
             let skew = theirs - Clock::system().now_ms();
-            Finding { what, ok: skew.abs() <= SKEW_MS_MAX, said: format!("{skew} ms from ours, at most {SKEW_MS_MAX}") }
+            Finding {
+                what,
+                ok: skew.abs() <= SKEW_MS_MAX,
+                said: format!("{skew} ms from ours, at most {SKEW_MS_MAX}"),
+            }
         }
         Err(error) => Finding { what, ok: false, said: explain(&error) },
     }

@@ -37,10 +37,14 @@ impl PrivateRedis {
         let dir = dir.canonicalize().map_err(unavailable)?;
         let socket = dir.join("redis.sock");
         if socket.as_os_str().len() > SOCKET_BYTES_MAX {
-            let what = format!("{} is too long for a socket: set a shorter USHER_DATA_DIR", socket.display());
+            let what = format!(
+                "{} is too long for a socket: set a shorter USHER_DATA_DIR",
+                socket.display()
+            );
             return Err(unavailable(std::io::Error::other(what)));
         }
-        let private = Self { socket, stopping: CancellationToken::new(), keeper: TaskTracker::new() };
+        let private =
+            Self { socket, stopping: CancellationToken::new(), keeper: TaskTracker::new() };
         if private.answers().await {
             tracing::info!("the private Redis is running already");
             return Ok(private);
@@ -80,15 +84,25 @@ impl PrivateRedis {
         }
     }
 
-    async fn await_start(&self, mut child: Child, dir: &Path, program: Option<PathBuf>) -> Result<(), Error> {
+    async fn await_start(
+        &self,
+        mut child: Child,
+        dir: &Path,
+        program: Option<PathBuf>,
+    ) -> Result<(), Error> {
         let deadline = tokio::time::Instant::now() + START_TIMEOUT;
         while !self.answers().await {
             if let Ok(Some(status)) = child.try_wait() {
-                let what = format!("the private Redis ended at once ({status}); see {}", dir.join("redis.log").display());
+                let what = format!(
+                    "the private Redis ended at once ({status}); see {}",
+                    dir.join("redis.log").display()
+                );
                 return Err(unavailable(std::io::Error::other(what)));
             }
             if tokio::time::Instant::now() > deadline {
-                return Err(unavailable(std::io::Error::other("the private Redis did not start in time")));
+                return Err(unavailable(std::io::Error::other(
+                    "the private Redis did not start in time",
+                )));
             }
             tokio::time::sleep(PROBE_PAUSE).await;
         }
@@ -103,7 +117,12 @@ impl PrivateRedis {
 }
 
 /// Waits for its end, and starts it again unless the end was wanted. What the line makes of that is the line's affair.
-async fn keep(mut child: Child, stopping: CancellationToken, dir: Arc<Path>, program: Option<PathBuf>) {
+async fn keep(
+    mut child: Child,
+    stopping: CancellationToken,
+    dir: Arc<Path>,
+    program: Option<PathBuf>,
+) {
     loop {
         tokio::select! {
             () = stopping.cancelled() => return terminate(child).await,
@@ -158,8 +177,14 @@ fn spawn(dir: &Path, program: Option<&Path>) -> Result<Child, Error> {
             Err(error) => return Err(unavailable(error)),
         }
     }
-    let names = programs.iter().map(|program| program.display().to_string()).collect::<Vec<_>>().join(" nor ");
-    let what = format!("there is no {names}: install redis-server, or set USHER_REDIS_SERVER or USHER_REDIS_URL");
+    let names = programs
+        .iter()
+        .map(|program| program.display().to_string())
+        .collect::<Vec<_>>()
+        .join(" nor ");
+    let what = format!(
+        "there is no {names}: install redis-server, or set USHER_REDIS_SERVER or USHER_REDIS_URL"
+    );
     Err(unavailable(std::io::Error::other(what)))
 }
 

@@ -150,7 +150,10 @@ impl Error {
 
     /// The turn of this token is over, whatever ended it.
     pub fn turn_ended() -> Self {
-        Self::refused(Code::TurnEnded, "the turn of this token is over; ask for a new token to line up again")
+        Self::refused(
+            Code::TurnEnded,
+            "the turn of this token is over; ask for a new token to line up again",
+        )
     }
 
     /// The state of the queue in Redis is in doubt: nobody is admitted until it is certain again.
@@ -170,7 +173,9 @@ impl Error {
     /// The name by which clients and logs know this error.
     pub fn code(&self) -> Code {
         match self {
-            Self::Refused { code, .. } | Self::InvalidFields { code, .. } | Self::Busy { code, .. } => *code,
+            Self::Refused { code, .. }
+            | Self::InvalidFields { code, .. }
+            | Self::Busy { code, .. } => *code,
             Self::NotAdmitted { .. } => Code::NotAdmitted,
             Self::WrongQueue { .. } => Code::WrongQueue,
             Self::SeatsTaken { .. } => Code::SeatTaken,

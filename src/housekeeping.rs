@@ -7,7 +7,10 @@ use crate::error::Error;
 
 /// Starts the jobs. They end with the process, or when the scheduler is told to.
 pub async fn start(app: &App) -> Result<JobScheduler, Error> {
-    let bug = |error: JobSchedulerError| Error::Internal { context: "a job cannot be scheduled", source: error.into() };
+    let bug = |error: JobSchedulerError| Error::Internal {
+        context: "a job cannot be scheduled",
+        source: error.into(),
+    };
     let scheduler = JobScheduler::new().await.map_err(bug)?;
     let housekept = app.clone();
     let every_ten_seconds = Job::new_async("*/10 * * * * *", move |_, _| {

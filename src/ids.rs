@@ -16,7 +16,10 @@ const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 
 /// Decimal digits, no sign, no leading zero, 1 … 2^53−1.
 fn parse_id(text: &str) -> Option<i64> {
-    let plain = !text.is_empty() && text.len() <= 16 && text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
+    let plain = !text.is_empty()
+        && text.len() <= 16
+        && text.bytes().all(|b| b.is_ascii_digit())
+        && !text.starts_with('0');
     let id = plain.then(|| text.parse::<i64>().ok()).flatten()?;
     (id <= ID_MAX).then_some(id)
 }
@@ -121,13 +124,25 @@ impl SeatId {
         for (index, item) in text.split(',').enumerate() {
             let item = if index == 0 { item } else { item.strip_prefix(' ').unwrap_or(item) };
             let seat = Self::parse(item).ok_or_else(|| {
-                Error::field(Code::InvalidSeatList, POINTER, "seat ids are 1 to 16 of A-Z, a-z, 0-9 and `-`, separated by commas")
+                Error::field(
+                    Code::InvalidSeatList,
+                    POINTER,
+                    "seat ids are 1 to 16 of A-Z, a-z, 0-9 and `-`, separated by commas",
+                )
             })?;
             if seats.contains(&seat) {
-                return Err(Error::field(Code::DuplicateSeat, POINTER, format!("seat {seat} is named twice")));
+                return Err(Error::field(
+                    Code::DuplicateSeat,
+                    POINTER,
+                    format!("seat {seat} is named twice"),
+                ));
             }
             if seats.len() == seats_max {
-                return Err(Error::field(Code::TooManySeats, POINTER, format!("at most {seats_max} seats a booking")));
+                return Err(Error::field(
+                    Code::TooManySeats,
+                    POINTER,
+                    format!("at most {seats_max} seats a booking"),
+                ));
             }
             seats.push(seat);
         }
@@ -187,16 +202,21 @@ impl QueueNumber {
     }
 }
 
-/// The client's name for one intention: 1 to 255 visible ASCII characters.
+/// The client's name for one intention: 1 to 255 printable ASCII characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
     pub fn parse(text: &str) -> Result<Self, Error> {
-        if (1..=IDEMPOTENCY_KEY_CHARS_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
+        if (1..=IDEMPOTENCY_KEY_CHARS_MAX).contains(&text.len())
+            && text.bytes().all(|b| (b' '..=b'~').contains(&b))
+        {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Error::refused(Code::InvalidIdempotencyKey, "an Idempotency-Key is 1 to 255 visible ASCII characters"))
+            Err(Error::refused(
+                Code::InvalidIdempotencyKey,
+                "an Idempotency-Key is 1 to 255 printable ASCII characters",
+            ))
         }
     }
 
@@ -219,7 +239,10 @@ mod tests {
     fn a_seat_list_is_read_as_it_stands_or_refused() {
         let seats = SeatId::parse_list("10, A-12,11", 8).unwrap();
         assert_eq!(SeatId::join(&seats), "10,11,A-12");
-        for bad in ["", ",", "10,", ",10", "10,,11", "10;DROP", "1.5", "+10", "10,  11", " 10", "١٠", "10\0"] {
+        for bad in [
+            "", ",", "10,", ",10", "10,,11", "10;DROP", "1.5", "+10", "10,  11", " 10", "١٠",
+            "10\0",
+        ] {
             assert_eq!(code_of(bad), Code::InvalidSeatList, "{bad:?}");
         }
         assert_eq!(code_of("10, 10"), Code::DuplicateSeat);
@@ -229,7 +252,18 @@ mod tests {
     #[test]
     fn a_user_id_is_plain_digits_in_range() {
         assert_eq!(UserId::parse("9007199254740991").unwrap().0, ID_MAX);
-        for bad in ["", "0", "01", "-1", "+1", "1e3", " 1", "９", "9007199254740992", "18446744073709551616"] {
+        for bad in [
+            "",
+            "0",
+            "01",
+            "-1",
+            "+1",
+            "1e3",
+            " 1",
+            "９",
+            "9007199254740992",
+            "18446744073709551616",
+        ] {
             assert!(UserId::parse(bad).is_err(), "{bad:?}");
         }
     }

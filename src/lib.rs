@@ -2,16 +2,16 @@
 //!
 //! The law over all: **Redis may refuse; only SQL may grant.** The modules, in reading order:
 
-/// THE route table.
-pub mod routes;
-/// Join, poll, admit, leave; policy.
-pub mod queue;
-/// The catalogue and what is left of it.
-pub mod concert;
 /// Holds and sales.
 pub mod booking;
+/// The catalogue and what is left of it.
+pub mod concert;
 /// Balances and money.
 pub mod payment;
+/// Join, poll, admit, leave; policy.
+pub mod queue;
+/// THE route table.
+pub mod routes;
 
 /// The long-lived things.
 pub mod app;

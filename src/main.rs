@@ -74,7 +74,9 @@ async fn serve(file: Option<PathBuf>, demo: bool) -> anyhow::Result<()> {
     telemetry::log(&Config::log_filter());
     let config = Config::load(file.as_deref())?;
     if matches!(config.auth.identity, Identity::Open) {
-        tracing::warn!("USHER_AUTH=open: every caller is believed to be who he says; this is for loopback only");
+        tracing::warn!(
+            "USHER_AUTH=open: every caller is believed to be who he says; this is for loopback only"
+        );
     }
     let app = App::build(config, Clock::system()).await?;
     if demo {

@@ -77,7 +77,12 @@ impl Running {
         self.app.work.close();
         self.stopping.cancel();
         self.tasks.close();
-        if tokio::time::timeout(DRAIN_TIMEOUT, async { tokio::join!(self.tasks.wait(), self.app.work.wait()) }).await.is_err() {
+        if tokio::time::timeout(DRAIN_TIMEOUT, async {
+            tokio::join!(self.tasks.wait(), self.app.work.wait())
+        })
+        .await
+        .is_err()
+        {
             tracing::error!("some requests did not end in time");
         }
         if let Some(mut scheduler) = self.scheduler
@@ -103,7 +108,10 @@ async fn bind(setting: &str, at: SocketAddr) -> Result<TcpListener, Error> {
 }
 
 fn address(listener: &TcpListener) -> Result<SocketAddr, Error> {
-    listener.local_addr().map_err(|error| Error::Internal { context: "a listener has no address", source: error.into() })
+    listener.local_addr().map_err(|error| Error::Internal {
+        context: "a listener has no address",
+        source: error.into(),
+    })
 }
 
 async fn accept(listener: TcpListener, router: Router, stopping: CancellationToken) {
@@ -136,7 +144,12 @@ fn connection(
     router: Router,
 ) -> hyper::server::conn::http1::Connection<
     TokioIo<TcpStream>,
-    impl hyper::service::HttpService<Incoming, ResBody = axum::body::Body, Error = std::convert::Infallible, Future: Send>,
+    impl hyper::service::HttpService<
+        Incoming,
+        ResBody = axum::body::Body,
+        Error = std::convert::Infallible,
+        Future: Send,
+    >,
 > {
     // Answers are small and whole; without this each waits for an acknowledgement of the one before.
     let _ = stream.set_nodelay(true);

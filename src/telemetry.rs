@@ -8,14 +8,16 @@ use tracing_subscriber::EnvFilter;
 use crate::error::Error;
 
 /// Buckets of request times in seconds: from a poll out of memory to the longest deadline.
-const SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+const SECONDS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
 
 /// Logs to standard error, as JSON for machines.
 pub fn log(filter: &str) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).json().with_writer(std::io::stderr);
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).json().with_writer(std::io::stderr);
     // A second call, as in a test with several servers, keeps the first subscriber.
     let _ = subscriber.try_init();
 }

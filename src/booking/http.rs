@@ -105,14 +105,22 @@ pub async fn hold(
 /// My booking.
 #[utoipa::path(get, path = "/booking/{id}", tag = "booking", params(("id" = i64, Path), ("Token-Auth" = String, Header)),
     responses((status = 200, body = BookingView), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub async fn show(State(app): State<App>, Owner(user): Owner, Path(id): Path<BookingId>) -> Result<Json<BookingView>, Error> {
+pub async fn show(
+    State(app): State<App>,
+    Owner(user): Owner,
+    Path(id): Path<BookingId>,
+) -> Result<Json<BookingView>, Error> {
     Ok(Json(app.booking.booking(id, user).await?.into()))
 }
 
 /// Let a hold go. Gone already: 204 all the same.
 #[utoipa::path(delete, path = "/booking/{id}", tag = "booking", params(("id" = i64, Path), ("Token-Auth" = String, Header)),
     responses((status = 204), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub async fn cancel(State(app): State<App>, Owner(user): Owner, Path(id): Path<BookingId>) -> Result<StatusCode, Error> {
+pub async fn cancel(
+    State(app): State<App>,
+    Owner(user): Owner,
+    Path(id): Path<BookingId>,
+) -> Result<StatusCode, Error> {
     let bookings = app.booking.clone();
     app.detached(async move { bookings.cancel(id, user).await }).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -121,9 +129,13 @@ pub async fn cancel(State(app): State<App>, Owner(user): Owner, Path(id): Path<B
 /// Give the place or the turn back; unpaid holds in that queue are cancelled.
 #[utoipa::path(delete, path = "/queue", tag = "queue", params(("Token-Auth" = String, Header)),
     responses((status = 204), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub async fn leave(State(app): State<App>, TokenAuth(token): TokenAuth) -> Result<StatusCode, Error> {
+pub async fn leave(
+    State(app): State<App>,
+    TokenAuth(token): TokenAuth,
+) -> Result<StatusCode, Error> {
     let bookings = app.booking.clone();
-    app.detached(async move { bookings.leave(&token.queue, token.user, token.number).await }).await?;
+    app.detached(async move { bookings.leave(&token.queue, token.user, token.number).await })
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -139,8 +151,13 @@ pub async fn of_user(
 ) -> Result<Response, Error> {
     identity.reads(user)?;
     let (limit, before) = query.page()?;
-    let bookings: Vec<BookingView> =
-        app.booking.of_user(user, limit, before).await?.into_iter().map(BookingView::from).collect();
+    let bookings: Vec<BookingView> = app
+        .booking
+        .of_user(user, limit, before)
+        .await?
+        .into_iter()
+        .map(BookingView::from)
+        .collect();
     let last = bookings.last().map(|booking| booking.booking_id.0);
     Ok(page("bookings", bookings, limit, last).into_response())
 }

@@ -64,7 +64,13 @@ pub struct Hold {
 }
 
 impl Bookings {
-    pub fn new((redis, sql): (Redis, Sql), clock: Clock, concerts: Concerts, queues: Queues, grace_ms: i64) -> Self {
+    pub fn new(
+        (redis, sql): (Redis, Sql),
+        clock: Clock,
+        concerts: Concerts,
+        queues: Queues,
+        grace_ms: i64,
+    ) -> Self {
         Self { inner: Arc::new(Inner { sql, redis, clock, concerts, queues, grace_ms }) }
     }
 
@@ -78,7 +84,10 @@ impl Bookings {
         let hold = self.price(&line, &concert, wish).await?;
         let marks = self.marks(&line, concert.id).await?;
         let until = self.inner.clock.now_ms() + hold.hold_ms + self.inner.grace_ms;
-        match marks.hold((hold.user, hold.number), self.inner.clock.now_ms(), until, &hold.seats).await? {
+        match marks
+            .hold((hold.user, hold.number), self.inner.clock.now_ms(), until, &hold.seats)
+            .await?
+        {
             Marked::Held => {}
             Marked::Taken(taken) => {
                 metrics::counter!("usher_hold_conflicts_total").increment(1);
@@ -116,14 +125,21 @@ impl Bookings {
         let queue = line.queue();
         let seats_max = queue.policy.seats_per_booking_max;
         if wish.seats.len() as i64 > seats_max {
-            return Err(Error::field(Code::TooManySeats, "/seat_no", format!("at most {seats_max} seats a booking")));
+            return Err(Error::field(
+                Code::TooManySeats,
+                "/seat_no",
+                format!("at most {seats_max} seats a booking"),
+            ));
         }
         let catalogue = self.inner.concerts.seats(concert.id).await?;
         let mut amount = 0;
         for wanted in &wish.seats {
             let seat = catalogue.iter().find(|seat| seat.id == *wanted);
             amount += seat.map(|seat| seat.price).ok_or_else(|| {
-                Error::refused(Code::SeatNotFound, format!("concert {} has no seat {wanted}", concert.id))
+                Error::refused(
+                    Code::SeatNotFound,
+                    format!("concert {} has no seat {wanted}", concert.id),
+                )
             })?;
         }
         Ok(Hold {
@@ -145,7 +161,10 @@ impl Bookings {
     async fn not_active(&self, hold: &Hold, line: &Arc<Line>) -> Error {
         let queue = line.queue();
         match self.inner.queues.poll(&queue.name, hold.user, hold.number, queue.epoch).await {
-            Ok(Place { status: crate::queue::Status::Waiting { position, poll_after_ms, .. }, .. }) => {
+            Ok(Place {
+                status: crate::queue::Status::Waiting { position, poll_after_ms, .. },
+                ..
+            }) => {
                 let retry_after = std::time::Duration::from_millis(poll_after_ms.unsigned_abs());
                 Error::NotAdmitted { position, retry_after }
             }
@@ -158,7 +177,8 @@ impl Bookings {
     async fn copy_truth(&self, marks: &RedisSeats<'_>, hold: &Hold) {
         let copied = async {
             marks.release(hold.user, &hold.seats).await?;
-            let owners = self.inner.sql.owners(hold.concert, &hold.seats, self.inner.clock.now_ms()).await?;
+            let owners =
+                self.inner.sql.owners(hold.concert, &hold.seats, self.inner.clock.now_ms()).await?;
             marks.settle(&owners, self.inner.grace_ms).await
         };
         if let Err(error) = copied.await {
@@ -166,7 +186,11 @@ impl Bookings {
         }
     }
 
-    async fn marks<'a>(&'a self, line: &'a Line, concert: ConcertId) -> Result<RedisSeats<'a>, Error> {
+    async fn marks<'a>(
+        &'a self,
+        line: &'a Line,
+        concert: ConcertId,
+    ) -> Result<RedisSeats<'a>, Error> {
         let line_in_redis = self.inner.queues.redis_line(line).await?;
         Ok(RedisSeats::new(&self.inner.redis, &line_in_redis, concert))
     }
@@ -189,9 +213,16 @@ impl Bookings {
     }
 
     /// Gives the place or the turn back, and with it the unpaid holds in that queue.
-    pub async fn leave(&self, queue: &QueueName, user: UserId, number: QueueNumber) -> Result<(), Error> {
+    pub async fn leave(
+        &self,
+        queue: &QueueName,
+        user: UserId,
+        number: QueueNumber,
+    ) -> Result<(), Error> {
         let line = self.inner.queues.line(queue).await?;
-        let released = self.inner.sql.leave(line.queue().id, user, number, &self.inner.clock).await?;
+        let released =
+            self.inner.sql.leave(line.queue().id, user, number, &self.inner.clock).await?;
+        line.leave(number);
         self.release(&released).await;
         self.turn_ended(&line, user, number).await;
         Ok(())
@@ -211,7 +242,8 @@ impl Bookings {
     pub async fn sold(&self, booking: &Booking) {
         let Some(line) = self.inner.queues.line_of_id(booking.queue_id) else { return };
         if let Ok(marks) = self.marks(&line, booking.concert).await {
-            let sold: Vec<_> = booking.seats.iter().map(|seat| (seat.clone(), sql::Owner::Sold)).collect();
+            let sold: Vec<_> =
+                booking.seats.iter().map(|seat| (seat.clone(), sql::Owner::Sold)).collect();
             if let Err(error) = marks.settle(&sold, self.inner.grace_ms).await {
                 tracing::debug!(%error, "Redis was not told of a sale; SQL refuses the seat all the same");
             }
@@ -229,7 +261,12 @@ impl Bookings {
     }
 
     /// The bookings of a user, newest first.
-    pub async fn of_user(&self, user: UserId, limit: u64, before: Option<i64>) -> Result<Vec<Booking>, Error> {
+    pub async fn of_user(
+        &self,
+        user: UserId,
+        limit: u64,
+        before: Option<i64>,
+    ) -> Result<Vec<Booking>, Error> {
         let now = self.inner.clock.now_ms();
         let bookings = self.inner.sql.bookings_of(user, limit, before).await?;
         Ok(bookings.into_iter().map(|booking| booking.at(now)).collect())

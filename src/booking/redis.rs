@@ -53,7 +53,9 @@ impl<'a> RedisSeats<'a> {
         let mut reply = HOLD.call((self.redis, &self.connection), keys, args, names(seats)).await?;
         match reply.text()?.as_str() {
             "HELD" => Ok(Marked::Held),
-            "TAKEN" => Ok(Marked::Taken(reply.rest().filter_map(|seat| SeatId::parse(&seat)).collect())),
+            "TAKEN" => {
+                Ok(Marked::Taken(reply.rest().filter_map(|seat| SeatId::parse(&seat)).collect()))
+            }
             "NOT_ACTIVE" => Ok(Marked::NotActive),
             "STALE" => Ok(Marked::Stale),
             word => Err(reply.unknown(word)),
@@ -64,7 +66,8 @@ impl<'a> RedisSeats<'a> {
     pub async fn release(&self, user: UserId, seats: &[SeatId]) -> Result<bool, Error> {
         let keys = [self.generation, &self.seats];
         let args = [self.epoch.into(), user.0.into()];
-        let mut reply = RELEASE.call((self.redis, &self.connection), keys, args, names(seats)).await?;
+        let mut reply =
+            RELEASE.call((self.redis, &self.connection), keys, args, names(seats)).await?;
         match reply.text()?.as_str() {
             "RELEASED" => Ok(true),
             "STALE" => Ok(false),
@@ -81,9 +84,12 @@ impl<'a> RedisSeats<'a> {
             Owner::Sold => "sold".to_owned(),
             Owner::Held { user, until } => format!("{user}|{}", until + grace_ms),
         };
-        let marks = owners.iter().flat_map(|(seat, owner)| [Arg::from(seat.as_str()), Arg::from(mark(owner).as_str())]);
+        let marks = owners
+            .iter()
+            .flat_map(|(seat, owner)| [Arg::from(seat.as_str()), Arg::from(mark(owner).as_str())]);
         let keys = [self.generation, &self.seats];
-        let mut reply = SETTLE.call((self.redis, &self.connection), keys, [self.epoch.into()], marks).await?;
+        let mut reply =
+            SETTLE.call((self.redis, &self.connection), keys, [self.epoch.into()], marks).await?;
         match reply.text()?.as_str() {
             "SETTLED" => Ok(true),
             "STALE" => Ok(false),

@@ -5,8 +5,8 @@
 
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter,
-    QueryOrder, QuerySelect, Value,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction,
+    EntityTrait, QueryFilter, QueryOrder, QuerySelect, Value,
 };
 
 use super::{Hold, missing};
@@ -120,7 +120,9 @@ impl Sql {
             .map_err(from_db)?;
         let now = clock.now_ms();
         let live = |turn: &turn::Model| {
-            turn.user_id == hold.user.0 && turn.ended_at.is_none() && (turn.claimed_at.is_none() || now < turn.ends_at)
+            turn.user_id == hold.user.0
+                && turn.ended_at.is_none()
+                && (turn.claimed_at.is_none() || now < turn.ends_at)
         };
         let Some(turn) = turn.filter(live) else { return Ok(HoldOutcome::NotActive) };
         if let Some(earlier) = earlier(&transaction, hold, now).await? {
@@ -128,10 +130,13 @@ impl Sql {
         }
         within_limit(&transaction, hold, now).await?;
         let booking = insert(&transaction, hold, now).await?;
-        let got = self.claim_seats(&transaction, hold, (booking.id, booking.expires_at), now).await?;
+        let got =
+            self.claim_seats(&transaction, hold, (booking.id, booking.expires_at), now).await?;
         if got.len() < hold.seats.len() {
             // Dropped without a commit: a request that loses leaves nothing behind.
-            return Ok(HoldOutcome::Taken(hold.seats.iter().filter(|seat| !got.contains(seat)).cloned().collect()));
+            return Ok(HoldOutcome::Taken(
+                hold.seats.iter().filter(|seat| !got.contains(seat)).cloned().collect(),
+            ));
         }
         let ends_at = if turn.claimed_at.is_some() { turn.ends_at } else { now + hold.session_ms };
         let claimed = turn::ActiveModel {
@@ -164,12 +169,18 @@ impl Sql {
             placeholders(2, 4, seats.len())
         );
         let rows = seats.iter().flat_map(|seat| {
-            let row: [Value; 4] = [hold.concert.0.into(), seat.as_str().into(), booking.into(), until.into()];
+            let row: [Value; 4] =
+                [hold.concert.0.into(), seat.as_str().into(), booking.into(), until.into()];
             row
         });
-        let values: Vec<Value> = std::iter::once((now - hold.grace_ms).into()).chain(rows).collect();
-        let got = transaction.query_all_raw(self.statement(&claim, values)).await.map_err(from_db)?;
-        got.iter().map(|row| Ok(SeatId::parse(&get::<String>(row, "seat_id")?))).filter_map(Result::transpose).collect()
+        let values: Vec<Value> =
+            std::iter::once((now - hold.grace_ms).into()).chain(rows).collect();
+        let got =
+            transaction.query_all_raw(self.statement(&claim, values)).await.map_err(from_db)?;
+        got.iter()
+            .map(|row| Ok(SeatId::parse(&get::<String>(row, "seat_id")?)))
+            .filter_map(Result::transpose)
+            .collect()
     }
 
     /// A booking of this user.
@@ -178,27 +189,49 @@ impl Sql {
         row.map(Booking::read).transpose()
     }
 
-    pub async fn bookings_of(&self, user: UserId, limit: u64, before: Option<i64>) -> Result<Vec<Booking>, Error> {
+    pub async fn bookings_of(
+        &self,
+        user: UserId,
+        limit: u64,
+        before: Option<i64>,
+    ) -> Result<Vec<Booking>, Error> {
         let mut query = booking::Entity::find().filter(booking::Column::UserId.eq(user.0));
         if let Some(before) = before {
             query = query.filter(booking::Column::Id.lt(before));
         }
-        let rows = query.order_by_desc(booking::Column::Id).limit(limit).all(self.reader()).await.map_err(from_db)?;
+        let rows = query
+            .order_by_desc(booking::Column::Id)
+            .limit(limit)
+            .all(self.reader())
+            .await
+            .map_err(from_db)?;
         rows.into_iter().map(Booking::read).collect()
     }
 
     /// Cancels a hold. `None`: it was over already.
-    pub async fn cancel(&self, id: BookingId, user: UserId, clock: &Clock) -> Result<Option<Booking>, Error> {
+    pub async fn cancel(
+        &self,
+        id: BookingId,
+        user: UserId,
+        clock: &Clock,
+    ) -> Result<Option<Booking>, Error> {
         retried(|| self.cancel_once(id, user, clock)).await
     }
 
-    async fn cancel_once(&self, id: BookingId, user: UserId, clock: &Clock) -> Result<Option<Booking>, Error> {
+    async fn cancel_once(
+        &self,
+        id: BookingId,
+        user: UserId,
+        clock: &Clock,
+    ) -> Result<Option<Booking>, Error> {
         let transaction = self.begin().await?;
         let (turn, row) = locked(&transaction, id, user).await?;
         let booking = Booking::read(row)?;
         match booking.status {
             BookingStatus::Held => {}
-            BookingStatus::Paid => return Err(Error::refused(Code::BookingNotHeld, "this booking is paid")),
+            BookingStatus::Paid => {
+                return Err(Error::refused(Code::BookingNotHeld, "this booking is paid"));
+            }
             BookingStatus::Expired | BookingStatus::Cancelled => return Ok(None),
         }
         set_cancelled(&transaction, &[booking.id.0]).await?;
@@ -256,7 +289,12 @@ impl Sql {
     }
 
     /// Who has these seats at `now`.
-    pub async fn owners(&self, concert: ConcertId, seats: &[SeatId], now: i64) -> Result<Vec<(SeatId, Owner)>, Error> {
+    pub async fn owners(
+        &self,
+        concert: ConcertId,
+        seats: &[SeatId],
+        now: i64,
+    ) -> Result<Vec<(SeatId, Owner)>, Error> {
         let sql = format!(
             "SELECT c.seat_id, c.until, b.user_id FROM seat_claim c JOIN booking b ON b.id = c.booking_id
              WHERE c.concert_id = $1 AND (c.until IS NULL OR c.until > $2) AND c.seat_id IN {}",
@@ -264,12 +302,14 @@ impl Sql {
         );
         let names = seats.iter().map(|seat| seat.as_str().into());
         let values: Vec<Value> = [concert.0.into(), now.into()].into_iter().chain(names).collect();
-        let rows = self.reader().query_all_raw(self.statement(&sql, values)).await.map_err(from_db)?;
+        let rows =
+            self.reader().query_all_raw(self.statement(&sql, values)).await.map_err(from_db)?;
         let mut owners = Vec::with_capacity(rows.len());
         for row in rows {
             let (seat, user, until): (String, i64, Option<i64>) =
                 (get(&row, "seat_id")?, get(&row, "user_id")?, get(&row, "until")?);
-            let owner = until.map_or(Owner::Sold, |until| Owner::Held { user: UserId(user), until });
+            let owner =
+                until.map_or(Owner::Sold, |until| Owner::Held { user: UserId(user), until });
             owners.extend(SeatId::parse(&seat).map(|seat| (seat, owner)));
         }
         Ok(owners)
@@ -296,15 +336,23 @@ pub(crate) async fn locked(
     id: BookingId,
     user: UserId,
 ) -> Result<(Option<turn::Model>, booking::Model), Error> {
-    let found = of_user(id, user).one(transaction).await.map_err(from_db)?.ok_or_else(|| missing(id))?;
-    let turn = turn::Entity::find_by_id((found.queue_id, found.turn_seq)).lock_exclusive().one(transaction).await;
+    let found =
+        of_user(id, user).one(transaction).await.map_err(from_db)?.ok_or_else(|| missing(id))?;
+    let turn = turn::Entity::find_by_id((found.queue_id, found.turn_seq))
+        .lock_exclusive()
+        .one(transaction)
+        .await;
     let turn = turn.map_err(from_db)?;
     let row = of_user(id, user).lock_exclusive().one(transaction).await.map_err(from_db)?;
     Ok((turn, row.ok_or_else(|| missing(id))?))
 }
 
 /// Until when other live holds of the same person in the same queue last; 0 when there is none.
-pub(crate) async fn held_until(transaction: &DatabaseTransaction, booking: &Booking, now: i64) -> Result<i64, Error> {
+pub(crate) async fn held_until(
+    transaction: &DatabaseTransaction,
+    booking: &Booking,
+    now: i64,
+) -> Result<i64, Error> {
     let others = booking::Entity::find()
         .filter(booking::Column::QueueId.eq(booking.queue_id))
         .filter(booking::Column::UserId.eq(booking.user.0))
@@ -340,8 +388,14 @@ async fn set_cancelled(transaction: &DatabaseTransaction, ids: &[i64]) -> Result
 }
 
 /// The booking that this very wish made before, if there is one.
-async fn earlier(transaction: &DatabaseTransaction, hold: &Hold, now: i64) -> Result<Option<Booking>, Error> {
-    let same = |row: &booking::Model| row.concert_id == hold.concert.0 && row.seats == SeatId::join(&hold.seats);
+async fn earlier(
+    transaction: &DatabaseTransaction,
+    hold: &Hold,
+    now: i64,
+) -> Result<Option<Booking>, Error> {
+    let same = |row: &booking::Model| {
+        row.concert_id == hold.concert.0 && row.seats == SeatId::join(&hold.seats)
+    };
     if let Some(key) = &hold.key {
         let keyed = booking::Entity::find()
             .filter(booking::Column::UserId.eq(hold.user.0))
@@ -373,24 +427,39 @@ async fn earlier(transaction: &DatabaseTransaction, hold: &Hold, now: i64) -> Re
 }
 
 /// Refuses more seats than one person may have of a concert.
-async fn within_limit(transaction: &DatabaseTransaction, hold: &Hold, now: i64) -> Result<(), Error> {
+async fn within_limit(
+    transaction: &DatabaseTransaction,
+    hold: &Hold,
+    now: i64,
+) -> Result<(), Error> {
     let Some(seats_max) = hold.seats_per_user_max else { return Ok(()) };
     let mine = booking::Entity::find()
         .filter(booking::Column::UserId.eq(hold.user.0))
         .filter(booking::Column::ConcertId.eq(hold.concert.0))
-        .filter(booking::Column::Status.is_in([BookingStatus::Held.as_str(), BookingStatus::Paid.as_str()]))
+        .filter(
+            booking::Column::Status
+                .is_in([BookingStatus::Held.as_str(), BookingStatus::Paid.as_str()]),
+        )
         .all(transaction)
         .await
         .map_err(from_db)?;
-    let counts = |row: &&booking::Model| row.status == BookingStatus::Paid.as_str() || row.expires_at > now;
+    let counts =
+        |row: &&booking::Model| row.status == BookingStatus::Paid.as_str() || row.expires_at > now;
     let had: i64 = mine.iter().filter(counts).map(|row| row.seat_count).sum();
     if had + hold.seats.len() as i64 > seats_max {
-        return Err(Error::refused(Code::PurchaseLimit, format!("at most {seats_max} seats a person for this concert")));
+        return Err(Error::refused(
+            Code::PurchaseLimit,
+            format!("at most {seats_max} seats a person for this concert"),
+        ));
     }
     Ok(())
 }
 
-async fn insert(transaction: &DatabaseTransaction, hold: &Hold, now: i64) -> Result<booking::Model, Error> {
+async fn insert(
+    transaction: &DatabaseTransaction,
+    hold: &Hold,
+    now: i64,
+) -> Result<booking::Model, Error> {
     let row = booking::ActiveModel {
         queue_id: Set(hold.queue_id),
         turn_seq: Set(hold.number.0),

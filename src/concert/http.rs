@@ -8,8 +8,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::listing::{ConcertsView, Page, SeatLetters};
-use super::sql::{ConcertSums, TierSums};
-use super::{ChangeConcert, CreateConcert};
+use super::sql::ConcertSums;
+use super::{ChangeConcert, CreateConcert, Seat};
 use crate::app::App;
 use crate::error::{Code, Error};
 use crate::http::extract::{AdminJson, Body, Operator, Path, Query};
@@ -21,12 +21,18 @@ use crate::ids::{ConcertId, QueueName};
     params(("concert_id" = Option<i64>, Query, description = "only this one")),
     responses((status = 200, body = ConcertsView), (status = 304, description = "Nothing changed"),
         (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub async fn list(State(app): State<App>, query: Query, headers: HeaderMap) -> Result<Response, Error> {
+pub async fn list(
+    State(app): State<App>,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
     let concert = query.concert()?;
     let listing = app.concert.listing().await?;
     match concert {
         None => Ok(serve(&listing.all, &headers)),
-        Some(id) => listing.each.get(&id).map(|page| serve(page, &headers)).ok_or_else(|| not_on_sale(id)),
+        Some(id) => {
+            listing.each.get(&id).map(|page| serve(page, &headers)).ok_or_else(|| not_on_sale(id))
+        }
     }
 }
 
@@ -41,17 +47,38 @@ pub struct ConcertDetail {
     #[serde(rename = "concert_dateTime")]
     pub concert_date_time: i64,
     pub queue: String,
-    pub tiers: Vec<TierSums>,
-    /// In the order of `GET /concerts/{id}/seats`.
-    pub seats: Vec<SeatDetail>,
+    pub tiers: Vec<TierDetail>,
+    /// Every seat, in the order of `GET /concerts/{id}/seats`.
+    pub seats: Vec<String>,
 }
 
-/// A seat of the catalogue.
+/// Seats of one price.
 #[derive(Serialize, ToSchema)]
-pub struct SeatDetail {
-    pub seat_id: String,
-    pub tier: String,
+pub struct TierDetail {
+    pub name: String,
+    /// Minor units.
     pub price: i64,
+    pub seats: Vec<String>,
+}
+
+impl TierDetail {
+    /// The tiers of a hall, in the order in which their first seats stand.
+    fn of(seats: &[Seat]) -> Vec<Self> {
+        let mut tiers: Vec<Self> = Vec::new();
+        for seat in seats {
+            match tiers.iter_mut().find(|tier| tier.name == seat.tier && tier.price == seat.price) {
+                Some(tier) => tier.seats.push(seat.id.to_string()),
+                None => {
+                    tiers.push(Self {
+                        name: seat.tier.clone(),
+                        price: seat.price,
+                        seats: vec![seat.id.to_string()],
+                    });
+                }
+            }
+        }
+        tiers
+    }
 }
 
 #[utoipa::path(get, path = "/concerts/{id}", tag = "concert", params(("id" = i64, Path)),
@@ -65,11 +92,8 @@ pub async fn show(State(app): State<App>, Path(id): Path<ConcertId>) -> Result<R
         queue: concert.queue.to_string(),
         title: concert.title,
         place: concert.place,
-        tiers: app.concert.sums(id).await?.tiers,
-        seats: seats
-            .iter()
-            .map(|seat| SeatDetail { seat_id: seat.id.to_string(), tier: seat.tier.clone(), price: seat.price })
-            .collect(),
+        tiers: TierDetail::of(&seats),
+        seats: seats.iter().map(|seat| seat.id.to_string()).collect(),
     };
     Ok(([(header::CACHE_CONTROL, "public, max-age=1")], Json(detail)).into_response())
 }
@@ -78,7 +102,11 @@ pub async fn show(State(app): State<App>, Path(id): Path<ConcertId>) -> Result<R
 #[utoipa::path(get, path = "/concerts/{id}/seats", tag = "concert", params(("id" = i64, Path)),
     responses((status = 200, body = SeatLetters), (status = 304, description = "Nothing changed"),
         (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub async fn seats(State(app): State<App>, Path(id): Path<ConcertId>, headers: HeaderMap) -> Result<Response, Error> {
+pub async fn seats(
+    State(app): State<App>,
+    Path(id): Path<ConcertId>,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
     let listing = app.concert.listing().await?;
     listing.letters.get(&id).map(|page| serve(page, &headers)).ok_or_else(|| not_on_sale(id))
 }
@@ -91,7 +119,8 @@ fn not_on_sale(id: ConcertId) -> Error {
 fn serve(page: &Page, headers: &HeaderMap) -> Response {
     let has = |tags: &HeaderValue| {
         let tags = tags.to_str().unwrap_or_default();
-        tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == page.etag || tag.trim() == "*")
+        tags.split(',')
+            .any(|tag| tag.trim().trim_start_matches("W/") == page.etag || tag.trim() == "*")
     };
     let cache = [(header::ETAG, page.etag.as_str()), (header::CACHE_CONTROL, "public, max-age=1")];
     if headers.get_all(header::IF_NONE_MATCH).iter().any(has) {
@@ -126,7 +155,11 @@ pub async fn admin_list(State(app): State<App>, _: Operator) -> Result<Json<Conc
 #[utoipa::path(get, path = "/admin/concerts/{id}", tag = "operators", security(("operator" = [])),
     params(("id" = i64, Path)),
     responses((status = 200, body = ConcertSums), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub async fn admin_show(State(app): State<App>, _: Operator, Path(id): Path<ConcertId>) -> Result<Json<ConcertSums>, Error> {
+pub async fn admin_show(
+    State(app): State<App>,
+    _: Operator,
+    Path(id): Path<ConcertId>,
+) -> Result<Json<ConcertSums>, Error> {
     Ok(Json(app.concert.sums(id).await?))
 }
 

@@ -93,13 +93,22 @@ impl Listing {
         let (mut views, mut each, mut letters) = (Vec::new(), HashMap::new(), HashMap::new());
         let mut all_letters = Vec::new();
         for (concert, seats, taken) in halls {
-            let status = |seat: &Seat| taken.get(&seat.id).copied().unwrap_or(SeatStatus::Available);
+            let status =
+                |seat: &Seat| taken.get(&seat.id).copied().unwrap_or(SeatStatus::Available);
             let row: String = seats.iter().map(|seat| status(seat).letter()).collect();
-            let meaning = (concert.id, &concert.title, &concert.place, concert.starts_at, concert.queue.as_str(), &row);
+            let meaning = (
+                concert.id,
+                &concert.title,
+                &concert.place,
+                concert.starts_at,
+                concert.queue.as_str(),
+                &row,
+            );
             let view = ConcertsView { concerts: vec![view(concert, seats, status)] };
             each.insert(concert.id, Page::new(json(&view)?, &meaning));
             views.extend(view.concerts);
-            let page = SeatLetters { concert_id: concert.id, as_of: rfc3339(now), seats: row.clone() };
+            let page =
+                SeatLetters { concert_id: concert.id, as_of: rfc3339(now), seats: row.clone() };
             letters.insert(concert.id, Page::new(json(&page)?, &row));
             all_letters.push(each[&concert.id].etag.clone());
         }
@@ -117,10 +126,14 @@ fn view(concert: &Concert, seats: &[Seat], status: impl Fn(&Seat) -> SeatStatus)
         title: concert.title.clone(),
         place: concert.place.clone(),
         queue: concert.queue.to_string(),
-        seats: seats.iter().map(|seat| SeatView { seat_id: seat.id.clone(), seat_status: status(seat) }).collect(),
+        seats: seats
+            .iter()
+            .map(|seat| SeatView { seat_id: seat.id.clone(), seat_status: status(seat) })
+            .collect(),
     }
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(value).map_err(|error| Error::Internal { context: "a listing has no JSON", source: error.into() })
+    serde_json::to_vec(value)
+        .map_err(|error| Error::Internal { context: "a listing has no JSON", source: error.into() })
 }

@@ -178,7 +178,11 @@ impl Concerts {
         let now = self.inner.clock.now_ms();
         let fresh = || {
             let cached = self.inner.listing.load();
-            cached.as_ref().as_ref().filter(|(at, _)| now - at < LISTING_MS).map(|(_, listing)| listing.clone())
+            cached
+                .as_ref()
+                .as_ref()
+                .filter(|(at, _)| now - at < LISTING_MS)
+                .map(|(_, listing)| listing.clone())
         };
         if let Some(listing) = fresh() {
             return Ok(listing);
@@ -198,9 +202,17 @@ impl Concerts {
         Ok(listing)
     }
 
-    pub async fn create(&self, request: CreateConcert, queue: (i64, &QueueName), operator: &str) -> Result<ConcertId, Error> {
+    pub async fn create(
+        &self,
+        request: CreateConcert,
+        queue: (i64, &QueueName),
+        operator: &str,
+    ) -> Result<ConcertId, Error> {
         let seats = check(&request)?;
-        self.inner.sql.create_concert(&request, &seats, queue, (operator, self.inner.clock.now_ms())).await
+        self.inner
+            .sql
+            .create_concert(&request, &seats, queue, (operator, self.inner.clock.now_ms()))
+            .await
     }
 
     pub async fn change(
@@ -216,7 +228,10 @@ impl Concerts {
         }
         check_instant(change.starts_at.unwrap_or(1), &mut problems);
         refuse(problems)?;
-        self.inner.sql.change_concert(id, change, queue_id, (operator, self.inner.clock.now_ms())).await
+        self.inner
+            .sql
+            .change_concert(id, change, queue_id, (operator, self.inner.clock.now_ms()))
+            .await
     }
 
     /// Every concert, started or not, with its sums.
@@ -228,7 +243,10 @@ impl Concerts {
     pub async fn tiers_of(&self, queue: &QueueName) -> Result<Vec<sql::ConcertSums>, Error> {
         let now = self.inner.clock.now_ms();
         let all = self.inner.sql.concert_sums(None, now).await?;
-        Ok(all.into_iter().filter(|sums| sums.queue == queue.as_str() && sums.starts_at * 1_000 > now).collect())
+        Ok(all
+            .into_iter()
+            .filter(|sums| sums.queue == queue.as_str() && sums.starts_at * 1_000 > now)
+            .collect())
     }
 
     pub async fn sums(&self, id: ConcertId) -> Result<sql::ConcertSums, Error> {
@@ -247,21 +265,31 @@ fn check(request: &CreateConcert) -> Result<Vec<Seat>, Error> {
     check_text(&request.title, "/title", &mut problems);
     check_text(&request.place, "/place", &mut problems);
     check_instant(request.starts_at, &mut problems);
-    let mut problem = |pointer: String, reason: &str| problems.push(FieldProblem { pointer, reason: reason.to_owned() });
+    let mut problem = |pointer: String, reason: &str| {
+        problems.push(FieldProblem { pointer, reason: reason.to_owned() })
+    };
     let mut seats: Vec<Seat> = Vec::new();
     let mut known = std::collections::HashSet::new();
     for (index, tier) in request.tiers.iter().enumerate() {
         if !(1..=PRICE_MAX).contains(&tier.price) {
             problem(format!("/tiers/{index}/price"), "is a whole number from 1 to 1000000000");
         }
-        if tier.name.is_empty() || tier.name.chars().count() > TEXT_CHARS_MAX || tier.name.contains('\0') {
+        if tier.name.is_empty()
+            || tier.name.chars().count() > TEXT_CHARS_MAX
+            || tier.name.contains('\0')
+        {
             problem(format!("/tiers/{index}/name"), "is 1 to 200 characters");
         }
         let pointer = format!("/tiers/{index}/seats");
         let names = match &tier.seats {
             CreateSeats::Named(names) if names.len() <= SEATS_MAX => names.clone(),
-            CreateSeats::Rows(rows) if rows.rows.len().saturating_mul(rows.per_row as usize) <= SEATS_MAX => {
-                rows.rows.iter().flat_map(|row| (1..=rows.per_row).map(move |seat| format!("{row}-{seat}"))).collect()
+            CreateSeats::Rows(rows)
+                if rows.rows.len().saturating_mul(rows.per_row as usize) <= SEATS_MAX =>
+            {
+                rows.rows
+                    .iter()
+                    .flat_map(|row| (1..=rows.per_row).map(move |seat| format!("{row}-{seat}")))
+                    .collect()
             }
             _ => {
                 problem(pointer, "a concert has at most 100000 seats");
@@ -270,9 +298,19 @@ fn check(request: &CreateConcert) -> Result<Vec<Seat>, Error> {
         };
         for name in names {
             match SeatId::parse(&name) {
-                None => return Err(Error::field(Code::InvalidField, &pointer, "a seat id is 1 to 16 of A-Z, a-z, 0-9 and `-`")),
+                None => {
+                    return Err(Error::field(
+                        Code::InvalidField,
+                        &pointer,
+                        "a seat id is 1 to 16 of A-Z, a-z, 0-9 and `-`",
+                    ));
+                }
                 Some(seat) if !known.insert(seat.clone()) => {
-                    return Err(Error::field(Code::DuplicateSeat, &pointer, format!("seat {seat} is named twice")));
+                    return Err(Error::field(
+                        Code::DuplicateSeat,
+                        &pointer,
+                        format!("seat {seat} is named twice"),
+                    ));
                 }
                 Some(id) => seats.push(Seat { id, tier: tier.name.clone(), price: tier.price }),
             }
@@ -287,7 +325,10 @@ fn check(request: &CreateConcert) -> Result<Vec<Seat>, Error> {
 
 fn check_text(text: &str, pointer: &str, problems: &mut Vec<FieldProblem>) {
     if text.is_empty() || text.chars().count() > TEXT_CHARS_MAX || text.contains('\0') {
-        problems.push(FieldProblem { pointer: pointer.to_owned(), reason: "is 1 to 200 characters".to_owned() });
+        problems.push(FieldProblem {
+            pointer: pointer.to_owned(),
+            reason: "is 1 to 200 characters".to_owned(),
+        });
     }
 }
 
@@ -299,5 +340,9 @@ fn check_instant(starts_at: i64, problems: &mut Vec<FieldProblem>) {
 }
 
 fn refuse(problems: Vec<FieldProblem>) -> Result<(), Error> {
-    if problems.is_empty() { Ok(()) } else { Err(Error::InvalidFields { code: Code::InvalidField, problems }) }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::InvalidFields { code: Code::InvalidField, problems })
+    }
 }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter,
-    QueryOrder, QueryResult, QuerySelect,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait,
+    QueryFilter, QueryOrder, QueryResult, QuerySelect,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -77,7 +77,11 @@ impl Sql {
 
     pub async fn concerts_on_sale(&self, now: i64) -> Result<Vec<Concert>, Error> {
         let sql = format!("{CONCERT} WHERE c.starts_at > $1 ORDER BY c.starts_at, c.id");
-        let rows = self.reader().query_all_raw(self.statement(&sql, [now.into()])).await.map_err(from_db)?;
+        let rows = self
+            .reader()
+            .query_all_raw(self.statement(&sql, [now.into()]))
+            .await
+            .map_err(from_db)?;
         rows.iter().map(Concert::read).collect()
     }
 
@@ -88,12 +92,18 @@ impl Sql {
             .all(self.reader())
             .await
             .map_err(from_db)?;
-        let seat = |row: seat::Model| Some(Seat { id: SeatId::parse(&row.seat_id)?, tier: row.tier, price: row.price });
+        let seat = |row: seat::Model| {
+            Some(Seat { id: SeatId::parse(&row.seat_id)?, tier: row.tier, price: row.price })
+        };
         Ok(rows.into_iter().filter_map(seat).collect())
     }
 
     /// The seats of a concert that are sold or held at `now`.
-    pub async fn taken(&self, id: ConcertId, now: i64) -> Result<HashMap<SeatId, SeatStatus>, Error> {
+    pub async fn taken(
+        &self,
+        id: ConcertId,
+        now: i64,
+    ) -> Result<HashMap<SeatId, SeatStatus>, Error> {
         let sql = "SELECT seat_id, until FROM seat_claim WHERE concert_id = $1 AND (until IS NULL OR until > $2)";
         let statement = self.statement(sql, [id.0.into(), now.into()]);
         let rows = self.reader().query_all_raw(statement).await.map_err(from_db)?;
@@ -123,7 +133,8 @@ impl Sql {
         let statement = self.statement(sql, [queue_id.into(), now.into()]);
         let row = self.reader().query_one_raw(statement).await.map_err(from_db)?;
         let row = row.ok_or_else(|| Error::bug("a count gave no row"))?;
-        let (seats, sold, held): (i64, i64, i64) = (get(&row, "seats")?, get(&row, "sold")?, get(&row, "held")?);
+        let (seats, sold, held): (i64, i64, i64) =
+            (get(&row, "seats")?, get(&row, "sold")?, get(&row, "held")?);
         let turns_with_hold = get(&row, "turns_with_hold")?;
         Ok(Stock { seats, unsold: seats - sold, free: seats - sold - held, turns_with_hold })
     }
@@ -144,7 +155,9 @@ impl Sql {
             ..Default::default()
         };
         let id = row.insert(&transaction).await.map_err(from_db)?.id;
-        for (chunk, first) in seats.chunks(SEATS_PER_INSERT).zip((0_i64..).step_by(SEATS_PER_INSERT)) {
+        for (chunk, first) in
+            seats.chunks(SEATS_PER_INSERT).zip((0_i64..).step_by(SEATS_PER_INSERT))
+        {
             let rows = chunk.iter().zip(first..).map(|(seat, ordinal)| seat::ActiveModel {
                 concert_id: Set(id),
                 seat_id: Set(seat.id.to_string()),
@@ -152,9 +165,13 @@ impl Sql {
                 tier: Set(seat.tier.clone()),
                 price: Set(seat.price),
             });
-            seat::Entity::insert_many(rows).exec_without_returning(&transaction).await.map_err(from_db)?;
+            seat::Entity::insert_many(rows)
+                .exec_without_returning(&transaction)
+                .await
+                .map_err(from_db)?;
         }
-        let announced = Announced::new((&request.title, &request.place), request.starts_at, queue.as_str());
+        let announced =
+            Announced::new((&request.title, &request.place), request.starts_at, queue.as_str());
         NewAudit::new(now, operator, "concert.create", format!("concert:{id}"))
             .change(None, Some(&announced))
             .insert(&transaction)
@@ -171,12 +188,19 @@ impl Sql {
         (operator, now): (&str, i64),
     ) -> Result<(), Error> {
         let transaction = self.begin().await?;
-        let found = concert::Entity::find_by_id(id.0).lock_exclusive().one(&transaction).await.map_err(from_db)?;
+        let found = concert::Entity::find_by_id(id.0)
+            .lock_exclusive()
+            .one(&transaction)
+            .await
+            .map_err(from_db)?;
         let old = found.ok_or_else(|| missing(id))?;
         if queue_id.is_some_and(|queue_id| queue_id != old.queue_id) {
             let bookings = booking::Entity::find().filter(booking::Column::ConcertId.eq(id.0));
             if bookings.count(&transaction).await.map_err(from_db)? > 0 {
-                return Err(Error::refused(Code::ConcertHasBookings, "a concert with bookings stays in its queue"));
+                return Err(Error::refused(
+                    Code::ConcertHasBookings,
+                    "a concert with bookings stays in its queue",
+                ));
             }
         }
         let row = concert::ActiveModel {
@@ -188,7 +212,11 @@ impl Sql {
         };
         let new = row.update(&transaction).await.map_err(from_db)?;
         let announced = |row: &concert::Model| {
-            Announced::new((&row.title, &row.place), row.starts_at / 1_000, &format!("#{}", row.queue_id))
+            Announced::new(
+                (&row.title, &row.place),
+                row.starts_at / 1_000,
+                &format!("#{}", row.queue_id),
+            )
         };
         NewAudit::new(now, operator, "concert.change", format!("concert:{id}"))
             .change(Some(&announced(&old)), Some(&announced(&new)))
@@ -198,7 +226,11 @@ impl Sql {
     }
 
     /// One concert, or all, with the sums of its seats by tier.
-    pub async fn concert_sums(&self, id: Option<ConcertId>, now: i64) -> Result<Vec<ConcertSums>, Error> {
+    pub async fn concert_sums(
+        &self,
+        id: Option<ConcertId>,
+        now: i64,
+    ) -> Result<Vec<ConcertSums>, Error> {
         let sql = "SELECT c.id, c.title, c.place, c.starts_at, q.name AS queue, s.tier, s.price, count(*) AS seats,
                 count(*) FILTER (WHERE k.seat_id IS NOT NULL AND k.until IS NULL) AS sold,
                 count(*) FILTER (WHERE k.until > $1) AS held
@@ -207,7 +239,8 @@ impl Sql {
             WHERE ($2 = 0 OR c.id = $2)
             GROUP BY c.id, c.title, c.place, c.starts_at, q.name, s.tier, s.price ORDER BY c.id, min(s.ordinal)";
         let values = [now.into(), id.map_or(0, |id| id.0).into()];
-        let rows = self.reader().query_all_raw(self.statement(sql, values)).await.map_err(from_db)?;
+        let rows =
+            self.reader().query_all_raw(self.statement(sql, values)).await.map_err(from_db)?;
         let mut concerts: Vec<ConcertSums> = Vec::new();
         for row in &rows {
             let sums = ConcertSums::read(row)?;
@@ -236,8 +269,14 @@ impl Concert {
 impl ConcertSums {
     /// A concert with the one tier of this row.
     fn read(row: &QueryResult) -> Result<Self, Error> {
-        let (seats, sold, held): (i64, i64, i64) = (get(row, "seats")?, get(row, "sold")?, get(row, "held")?);
-        let tier = TierSums { name: get(row, "tier")?, price: get(row, "price")?, seats, seats_free: seats - sold - held };
+        let (seats, sold, held): (i64, i64, i64) =
+            (get(row, "seats")?, get(row, "sold")?, get(row, "held")?);
+        let tier = TierSums {
+            name: get(row, "tier")?,
+            price: get(row, "price")?,
+            seats,
+            seats_free: seats - sold - held,
+        };
         Ok(Self {
             concert_id: ConcertId(get(row, "id")?),
             title: get(row, "title")?,
@@ -272,6 +311,11 @@ struct Announced {
 
 impl Announced {
     fn new((title, place): (&str, &str), starts_at: i64, queue: &str) -> Self {
-        Self { title: title.to_owned(), place: place.to_owned(), starts_at, queue: queue.to_owned() }
+        Self {
+            title: title.to_owned(),
+            place: place.to_owned(),
+            starts_at,
+            queue: queue.to_owned(),
+        }
     }
 }

@@ -87,7 +87,9 @@ pub(super) fn admin_key(written: Option<&str>, data_dir: &Path) -> Result<Secret
         None => kept(&data_dir.join("admin.key"))?,
     };
     if text.len() < ADMIN_KEY_CHARS_MIN || !text.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(format!("USHER_ADMIN_KEY is at least {ADMIN_KEY_CHARS_MIN} visible ASCII characters"));
+        return Err(format!(
+            "USHER_ADMIN_KEY is at least {ADMIN_KEY_CHARS_MIN} visible ASCII characters"
+        ));
     }
     Ok(Secret::new(text))
 }
@@ -98,14 +100,19 @@ fn single_key(text: &str) -> Result<TokenKey, String> {
 
 fn key_list(file: &Path) -> Result<Vec<TokenKey>, String> {
     let name = file.display();
-    let text = std::fs::read_to_string(file).map_err(|error| format!("USHER_TOKEN_KEY: {name}: {error}"))?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| format!("USHER_TOKEN_KEY: {name}: {error}"))?;
     let written: Vec<WrittenKey> =
         serde_json::from_str(&text).map_err(|error| format!("USHER_TOKEN_KEY: {name}: {error}"))?;
     let mut keys = Vec::with_capacity(written.len());
     for WrittenKey { kid, secret, state } in written {
-        let plain = !kid.is_empty() && kid.len() <= 16 && kid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let plain = !kid.is_empty()
+            && kid.len() <= 16
+            && kid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         if !plain || keys.iter().any(|key: &TokenKey| key.kid == kid) {
-            return Err(format!("USHER_TOKEN_KEY: {name}: each kid is 1 to 16 of A-Z, a-z, 0-9 and `-`, and occurs once"));
+            return Err(format!(
+                "USHER_TOKEN_KEY: {name}: each kid is 1 to 16 of A-Z, a-z, 0-9 and `-`, and occurs once"
+            ));
         }
         keys.push(TokenKey { kid, secret: decode(&secret)?, state });
     }

@@ -74,7 +74,12 @@ pub enum Identity {
     /// The path's user id is believed: loopback only.
     Open,
     /// A bearer token of an identity provider.
-    Jwt { key_file: PathBuf, algorithm: Option<String>, issuer: Option<String>, audience: Option<String> },
+    Jwt {
+        key_file: PathBuf,
+        algorithm: Option<String>,
+        issuer: Option<String>,
+        audience: Option<String>,
+    },
 }
 
 /// Bounds of the line that are not policy.
@@ -98,23 +103,43 @@ pub const SETTINGS: &[Setting] = &[
     setting("USHER_LISTEN", "127.0.0.1:8080", "address of the public API"),
     setting("USHER_ADMIN_LISTEN", "127.0.0.1:8081", "address of the operators' API"),
     setting("USHER_ADMIN_KEY", "made once", "bearer key of operators, at least 16 characters"),
-    setting("USHER_TOKEN_KEY", "made once", "base64 of 32 bytes, or `@FILE`: a list of keys with states"),
+    setting(
+        "USHER_TOKEN_KEY",
+        "made once",
+        "base64 of 32 bytes, or `@FILE`: a list of keys with states",
+    ),
     setting("USHER_TOKEN_SECONDS", "86400", "life of a queue token"),
     setting("USHER_AUTH", "open on loopback", "`open` or `jwt`: how people prove who they are"),
-    setting("USHER_JWT_KEY_FILE", "none", "PEM public key, HMAC secret or JWKS (`.json`) of the identity provider"),
+    setting(
+        "USHER_JWT_KEY_FILE",
+        "none",
+        "PEM public key, HMAC secret or JWKS (`.json`) of the identity provider",
+    ),
     setting("USHER_JWT_ALGORITHM", "by the key", "`HS256`, `RS256`, `ES256` or `EdDSA`"),
     setting("USHER_JWT_ISSUER", "any", "required `iss` of identity tokens"),
     setting("USHER_JWT_AUDIENCE", "any", "required `aud` of identity tokens"),
     setting("USHER_REDIS_URL", "a private Redis", "`redis://host:port/db` or `redis+unix:///path`"),
     setting("USHER_REDIS_SERVER", "found in PATH", "program of the private Redis"),
-    setting("USHER_DATABASE_URL", "SQLite in the data directory", "`sqlite://PATH` or `postgres://…`"),
+    setting(
+        "USHER_DATABASE_URL",
+        "SQLite in the data directory",
+        "`sqlite://PATH` or `postgres://…`",
+    ),
     setting("USHER_DATA_DIR", "./var", "keys, SQLite and the private Redis"),
     setting("USHER_RATE_LIMITS", "on with jwt", "`on` or `off`: limits per user and address"),
-    setting("USHER_TRUSTED_PROXIES", "none", "addresses whose X-Forwarded-For is believed, comma separated"),
+    setting(
+        "USHER_TRUSTED_PROXIES",
+        "none",
+        "addresses whose X-Forwarded-For is believed, comma separated",
+    ),
     setting("USHER_POLL_SECONDS_MAX", "30", "the longest poll interval told to a client"),
     setting("USHER_WAITING_MAX", "2000000", "people who may wait in one queue"),
     setting("USHER_LOG", "info", "filter of the log, e.g. `usher=debug`"),
-    setting("USHER_CONFIG", "./usher.toml", "the TOML file; keys are these names in lower case without `USHER_`"),
+    setting(
+        "USHER_CONFIG",
+        "./usher.toml",
+        "the TOML file; keys are these names in lower case without `USHER_`",
+    ),
 ];
 
 const fn setting(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
@@ -167,7 +192,9 @@ impl Config {
     }
 
     /// Reads settings given by name, as a test or an embedder has them.
-    pub fn from_settings(settings: impl IntoIterator<Item = (String, String)>) -> Result<Self, Problems> {
+    pub fn from_settings(
+        settings: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Problems> {
         Self::read(None, settings)
     }
 
@@ -176,27 +203,36 @@ impl Config {
         std::env::var("USHER_LOG").unwrap_or_else(|_| "info".to_owned())
     }
 
-    fn read(file: Option<&Path>, settings: impl IntoIterator<Item = (String, String)>) -> Result<Self, Problems> {
+    fn read(
+        file: Option<&Path>,
+        settings: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Problems> {
         let known: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
         let mut given: std::collections::BTreeMap<String, String> = settings
             .into_iter()
             .filter(|(name, _)| known.contains(&name.as_str()))
             .map(|(name, value)| (name[PREFIX.len()..].to_lowercase(), value))
             .collect();
-        let named = file.map(Path::to_path_buf).or_else(|| given.remove("config").map(PathBuf::from));
+        let named =
+            file.map(Path::to_path_buf).or_else(|| given.remove("config").map(PathBuf::from));
         let mut figment = Figment::new();
         match named {
             Some(path) if !path.is_file() => {
-                return Err(Problems(vec![format!("USHER_CONFIG: there is no file {}", path.display())]));
+                return Err(Problems(vec![format!(
+                    "USHER_CONFIG: there is no file {}",
+                    path.display()
+                )]));
             }
             Some(path) => figment = figment.merge(Toml::file_exact(path)),
-            None if Path::new(FILE_DEFAULT).is_file() => figment = figment.merge(Toml::file_exact(FILE_DEFAULT)),
+            None if Path::new(FILE_DEFAULT).is_file() => {
+                figment = figment.merge(Toml::file_exact(FILE_DEFAULT))
+            }
             None => {}
         }
-        let written: Written = figment
-            .merge(Serialized::defaults(given))
-            .extract()
-            .map_err(|error| Problems(error.into_iter().map(|problem| problem.to_string()).collect()))?;
+        let written: Written =
+            figment.merge(Serialized::defaults(given)).extract().map_err(|error| {
+                Problems(error.into_iter().map(|problem| problem.to_string()).collect())
+            })?;
         Reader { problems: Vec::new() }.understand(written)
     }
 }
@@ -210,7 +246,8 @@ impl Reader {
     fn understand(mut self, written: Written) -> Result<Config, Problems> {
         let data_dir = PathBuf::from(written.data_dir.as_deref().unwrap_or("var"));
         let listen = self.address("USHER_LISTEN", written.listen.as_deref(), "127.0.0.1:8080");
-        let admin_listen = self.address("USHER_ADMIN_LISTEN", written.admin_listen.as_deref(), "127.0.0.1:8081");
+        let admin_listen =
+            self.address("USHER_ADMIN_LISTEN", written.admin_listen.as_deref(), "127.0.0.1:8081");
         let identity = self.identity(&written, listen);
         let rate_limits = match written.rate_limits.as_deref() {
             None => matches!(identity, Identity::Jwt { .. }),
@@ -219,16 +256,25 @@ impl Reader {
             Some(_) => self.problem("USHER_RATE_LIMITS", "is `on` or `off`"),
         };
         let trusted_proxies = self.addresses(written.trusted_proxies.as_deref());
-        let token_seconds = self.number("USHER_TOKEN_SECONDS", written.token_seconds, 86_400, 60..=31_536_000);
-        let poll_seconds_max = self.number("USHER_POLL_SECONDS_MAX", written.poll_seconds_max, 30, 1..=300);
-        let waiting_max = self.number("USHER_WAITING_MAX", written.waiting_max, 2_000_000, 1..=100_000_000);
+        let token_seconds =
+            self.number("USHER_TOKEN_SECONDS", written.token_seconds, 86_400, 60..=31_536_000);
+        let poll_seconds_max =
+            self.number("USHER_POLL_SECONDS_MAX", written.poll_seconds_max, 30, 1..=300);
+        let waiting_max =
+            self.number("USHER_WAITING_MAX", written.waiting_max, 2_000_000, 1..=100_000_000);
         let sql = self.sql(written.database_url, &data_dir);
         let redis = match written.redis_url {
             Some(url) => RedisConfig::Url(url),
-            None => RedisConfig::Private { dir: data_dir.join("redis"), program: written.redis_server.map(PathBuf::from) },
+            None => RedisConfig::Private {
+                dir: data_dir.join("redis"),
+                program: written.redis_server.map(PathBuf::from),
+            },
         };
         if matches!(redis, RedisConfig::Url(_)) && written.token_key.is_none() {
-            self.problem("USHER_TOKEN_KEY", "is required with USHER_REDIS_URL: every instance must sign with the same key")
+            self.problem(
+                "USHER_TOKEN_KEY",
+                "is required with USHER_REDIS_URL: every instance must sign with the same key",
+            )
         }
         if !self.problems.is_empty() {
             return Err(Problems(self.problems));
@@ -257,35 +303,51 @@ impl Reader {
     fn address(&mut self, name: &str, written: Option<&str>, default: &str) -> SocketAddr {
         let text = written.unwrap_or(default);
         text.parse().unwrap_or_else(|_| {
-            self.problems.push(format!("{name} is an address and a port, such as {default}, not `{text}`"));
+            self.problems
+                .push(format!("{name} is an address and a port, such as {default}, not `{text}`"));
             SocketAddr::from(([127, 0, 0, 1], 0))
         })
     }
 
     fn addresses(&mut self, written: Option<&str>) -> Vec<IpAddr> {
-        let items = written.unwrap_or_default().split(',').map(str::trim).filter(|item| !item.is_empty());
+        let items =
+            written.unwrap_or_default().split(',').map(str::trim).filter(|item| !item.is_empty());
         let parsed: Result<Vec<IpAddr>, _> = items.map(str::parse).collect();
-        parsed.unwrap_or_else(|_| self.problem("USHER_TRUSTED_PROXIES", "is a list of addresses, separated by commas"))
+        parsed.unwrap_or_else(|_| {
+            self.problem("USHER_TRUSTED_PROXIES", "is a list of addresses, separated by commas")
+        })
     }
 
-    fn number(&mut self, name: &str, written: Option<Text>, default: i64, range: std::ops::RangeInclusive<i64>) -> i64 {
+    fn number(
+        &mut self,
+        name: &str,
+        written: Option<Text>,
+        default: i64,
+        range: std::ops::RangeInclusive<i64>,
+    ) -> i64 {
         let value = match written {
             None => Some(default),
             Some(Text::Number(number)) => Some(number),
             Some(Text::Text(text)) => text.parse().ok(),
         };
         value.filter(|value| range.contains(value)).unwrap_or_else(|| {
-            self.problem(name, &format!("is a whole number from {} to {}", range.start(), range.end()))
+            self.problem(
+                name,
+                &format!("is a whole number from {} to {}", range.start(), range.end()),
+            )
         })
     }
 
     fn identity(&mut self, written: &Written, listen: SocketAddr) -> Identity {
         match (written.auth.as_deref(), &written.jwt_key_file) {
-            (None | Some("open"), _) if !listen.ip().is_loopback() => {
-                self.problem("USHER_AUTH", "must be `jwt`: `open` believes every caller and is for loopback addresses only")
-            }
+            (None | Some("open"), _) if !listen.ip().is_loopback() => self.problem(
+                "USHER_AUTH",
+                "must be `jwt`: `open` believes every caller and is for loopback addresses only",
+            ),
             (None | Some("open"), _) => (),
-            (Some("jwt"), None) => self.problem("USHER_JWT_KEY_FILE", "is required with USHER_AUTH=jwt"),
+            (Some("jwt"), None) => {
+                self.problem("USHER_JWT_KEY_FILE", "is required with USHER_AUTH=jwt")
+            }
             (Some("jwt"), Some(key_file)) => {
                 return Identity::Jwt {
                     key_file: PathBuf::from(key_file),
@@ -300,8 +362,12 @@ impl Reader {
     }
 
     fn sql(&mut self, written: Option<String>, data_dir: &Path) -> SqlConfig {
-        let url = written.unwrap_or_else(|| format!("sqlite://{}", data_dir.join("usher.db").display()));
-        if !["sqlite://", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        let url =
+            written.unwrap_or_else(|| format!("sqlite://{}", data_dir.join("usher.db").display()));
+        if !["sqlite://", "postgres://", "postgresql://"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme))
+        {
             self.problem("USHER_DATABASE_URL", "begins with `sqlite://` or `postgres://`")
         }
         SqlConfig { url }
@@ -321,7 +387,9 @@ mod tests {
 
     #[test]
     fn every_problem_is_told_at_once_by_the_name_of_its_setting() {
-        let problems = read(&[("USHER_LISTEN", "here"), ("USHER_AUTH", "maybe"), ("USHER_WAITING_MAX", "0")]).unwrap_err();
+        let problems =
+            read(&[("USHER_LISTEN", "here"), ("USHER_AUTH", "maybe"), ("USHER_WAITING_MAX", "0")])
+                .unwrap_err();
         for name in ["USHER_LISTEN", "USHER_AUTH", "USHER_WAITING_MAX"] {
             assert!(problems.to_string().contains(name), "{problems}");
         }
@@ -337,7 +405,8 @@ mod tests {
     fn a_key_that_is_not_given_is_made_once_and_kept() {
         let dir = tempfile::tempdir().unwrap();
         let read = || {
-            Config::from_settings([("USHER_DATA_DIR".to_owned(), dir.path().display().to_string())]).unwrap()
+            Config::from_settings([("USHER_DATA_DIR".to_owned(), dir.path().display().to_string())])
+                .unwrap()
         };
         let (first, second) = (read(), read());
         assert_eq!(first.auth.admin_key.expose(), second.auth.admin_key.expose());

@@ -31,7 +31,8 @@ pub async fn edge(State(app): State<App>, request: Request, next: Next) -> Respo
     let started = Instant::now();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let route = request.extensions().get::<MatchedPath>().map(|matched| matched.as_str().to_owned());
+    let route =
+        request.extensions().get::<MatchedPath>().map(|matched| matched.as_str().to_owned());
     let request_id = request_id(&request);
     let response = match admit(&app, &request) {
         Ok(()) => answer(request, next).await,
@@ -41,11 +42,18 @@ pub async fn edge(State(app): State<App>, request: Request, next: Next) -> Respo
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static("default-src 'none'"));
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static("default-src 'none'"));
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         headers.insert(REQUEST_ID, id);
     }
-    measure(&method, route.as_deref().unwrap_or("none"), response.status().as_u16(), started.elapsed());
+    measure(
+        &method,
+        route.as_deref().unwrap_or("none"),
+        response.status().as_u16(),
+        started.elapsed(),
+    );
     response
 }
 
@@ -53,7 +61,10 @@ pub async fn edge(State(app): State<App>, request: Request, next: Next) -> Respo
 fn admit(app: &App, request: &Request) -> Result<(), Error> {
     let length = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
     if length > URI_BYTES_MAX {
-        return Err(Error::refused(Code::UriTooLong, format!("an address is at most {URI_BYTES_MAX} bytes")));
+        return Err(Error::refused(
+            Code::UriTooLong,
+            format!("an address is at most {URI_BYTES_MAX} bytes"),
+        ));
     }
     match request.extensions().get::<Peer>() {
         Some(Peer(peer)) => app.limits.check_address(*peer, request.headers()),
@@ -68,7 +79,10 @@ async fn answer(request: Request, next: Next) -> Response {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => {
             let said = panic.downcast_ref::<String>().map(String::as_str);
-            let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned();
+            let said = said
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("no message")
+                .to_owned();
             Error::Internal { context: "a handler panicked", source: said.into() }.into_response()
         }
         Err(_) if safe => Error::Busy {
@@ -92,9 +106,14 @@ fn request_id(request: &Request) -> String {
 }
 
 fn measure(method: &Method, route: &str, status: u16, took: Duration) {
-    let labels = [("method", method.to_string()), ("route", route.to_owned()), ("status", status.to_string())];
+    let labels = [
+        ("method", method.to_string()),
+        ("route", route.to_owned()),
+        ("status", status.to_string()),
+    ];
     metrics::counter!("usher_http_requests_total", &labels).increment(1);
-    metrics::histogram!("usher_http_request_seconds", "route" => route.to_owned()).record(took.as_secs_f64());
+    metrics::histogram!("usher_http_request_seconds", "route" => route.to_owned())
+        .record(took.as_secs_f64());
 }
 
 /// An address that leads nowhere.

@@ -59,7 +59,9 @@ impl<T: InPath, S: Send + Sync> FromRequestParts<S> for Path<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         match RawPathParams::from_request_parts(parts, state).await {
-            Ok(params) => T::from_path(params.iter().next().map_or("", |(_, value)| value)).map(Self),
+            Ok(params) => {
+                T::from_path(params.iter().next().map_or("", |(_, value)| value)).map(Self)
+            }
             // Not UTF-8 once decoded: it fits no grammar.
             Err(_) => T::from_path("").map(Self),
         }
@@ -73,8 +75,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        let query = axum::extract::Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
-        query.map(|query| Self(query.0)).map_err(|_| Error::refused(Code::InvalidQuery, "this query cannot be read"))
+        let query =
+            axum::extract::Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+        query
+            .map(|query| Self(query.0))
+            .map_err(|_| Error::refused(Code::InvalidQuery, "this query cannot be read"))
     }
 }
 
@@ -94,8 +99,14 @@ impl Query {
 
     /// `limit` and `before`: a page of a list, newest first.
     pub fn page(&self) -> Result<(u64, Option<i64>), Error> {
-        let bad = || Error::refused(Code::InvalidQuery, format!("`limit` is 1 to {LIMIT_MAX}, `before` an id"));
-        let number = |name| self.get(name).map(|text| UserId::parse(text).map(|id| id.0)).transpose();
+        let bad = || {
+            Error::refused(
+                Code::InvalidQuery,
+                format!("`limit` is 1 to {LIMIT_MAX}, `before` an id"),
+            )
+        };
+        let number =
+            |name| self.get(name).map(|text| UserId::parse(text).map(|id| id.0)).transpose();
         let limit = number("limit").map_err(|_| bad())?.map_or(LIMIT_DEFAULT, i64::unsigned_abs);
         let before = number("before").map_err(|_| bad())?;
         if limit > LIMIT_MAX { Err(bad()) } else { Ok((limit, before)) }
@@ -133,14 +144,20 @@ impl<T: Body, S: Send + Sync> FromRequest<S> for AdminJson<T> {
 
 async fn read_json<T: Body>(request: Request, bytes_max: usize) -> Result<T, Error> {
     check_media_type(request.headers())?;
-    let too_large = || Error::refused(Code::PayloadTooLarge, format!("a body is at most {bytes_max} bytes"));
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let too_large =
+        || Error::refused(Code::PayloadTooLarge, format!("a body is at most {bytes_max} bytes"));
+    let announced = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: usize| length > bytes_max) {
         return Err(too_large());
     }
     let body = Limited::new(request.into_body(), bytes_max).collect();
     let bytes = match tokio::time::timeout(BODY_TIMEOUT, body).await {
-        Err(_) => return Err(Error::refused(Code::RequestTimeout, "the body did not arrive in time")),
+        Err(_) => {
+            return Err(Error::refused(Code::RequestTimeout, "the body did not arrive in time"));
+        }
         Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
         Ok(Err(_)) => return Err(Error::refused(Code::InvalidJson, "the body broke off")),
         Ok(Ok(body)) => body.to_bytes(),
@@ -187,9 +204,13 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Error> {
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
         && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
     {
-        return Err(Error::refused(Code::UnsupportedEncoding, "send the body without Content-Encoding"));
+        return Err(Error::refused(
+            Code::UnsupportedEncoding,
+            "send the body without Content-Encoding",
+        ));
     }
-    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = media_type.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/json") {
         Ok(())
@@ -206,7 +227,8 @@ pub fn single<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&
         return Err(Error::refused(Code::DuplicateHeader, format!("`{name}` was sent twice")));
     }
     let text = first.map(|value| value.to_str());
-    text.transpose().map_err(|_| Error::refused(Code::InvalidHeader, format!("`{name}` is not visible ASCII")))
+    text.transpose()
+        .map_err(|_| Error::refused(Code::InvalidHeader, format!("`{name}` is not visible ASCII")))
 }
 
 /// A checked queue token, from `Token-Auth`.
@@ -249,8 +271,12 @@ impl FromRequestParts<App> for User {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
         let Some(identities) = app.identities.as_ref() else { return Ok(Self(None)) };
-        let bearer = bearer(&parts.headers)?
-            .ok_or_else(|| Error::refused(Code::Unauthenticated, "send an identity token in `Authorization: Bearer`"))?;
+        let bearer = bearer(&parts.headers)?.ok_or_else(|| {
+            Error::refused(
+                Code::Unauthenticated,
+                "send an identity token in `Authorization: Bearer`",
+            )
+        })?;
         let caller = identities.verify(bearer, app.clock.now_ms())?;
         app.limits.check_user(caller.user)?;
         Ok(Self(Some(caller)))
@@ -276,9 +302,10 @@ impl User {
     /// Refuses a caller without the scope that puts money on balances.
     pub fn may_charge(&self) -> Result<(), Error> {
         match &self.0 {
-            Some(caller) if !caller.may_charge => {
-                Err(Error::refused(Code::Forbidden, "this identity lacks the scope `balance:charge`"))
-            }
+            Some(caller) if !caller.may_charge => Err(Error::refused(
+                Code::Forbidden,
+                "this identity lacks the scope `balance:charge`",
+            )),
             _ => Ok(()),
         }
     }
@@ -301,7 +328,9 @@ impl FromRequestParts<App> for Owner {
         }
         match User::from_request_parts(parts, app).await? {
             User(Some(caller)) => Ok(Self(caller.user)),
-            User(None) => Err(Error::refused(Code::TokenMissing, "send the queue token in `Token-Auth`")),
+            User(None) => {
+                Err(Error::refused(Code::TokenMissing, "send the queue token in `Token-Auth`"))
+            }
         }
     }
 }
@@ -317,7 +346,10 @@ impl FromRequestParts<App> for Operator {
         if same_secret(key, app.config.auth.admin_key.expose()) {
             Ok(Self("operator"))
         } else {
-            Err(Error::refused(Code::Unauthenticated, "send the operators' key in `Authorization: Bearer`"))
+            Err(Error::refused(
+                Code::Unauthenticated,
+                "send the operators' key in `Authorization: Bearer`",
+            ))
         }
     }
 }
@@ -330,7 +362,9 @@ impl<S: Send + Sync> FromRequestParts<S> for MaybeKey {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
         match single(&parts.headers, "idempotency-key") {
-            Err(error) if error.code() == Code::InvalidHeader => IdempotencyKey::parse("").map(|key| Self(Some(key))),
+            Err(error) if error.code() == Code::InvalidHeader => {
+                IdempotencyKey::parse("").map(|key| Self(Some(key)))
+            }
             sent => sent?.map(IdempotencyKey::parse).transpose().map(Self),
         }
     }
@@ -338,5 +372,8 @@ impl<S: Send + Sync> FromRequestParts<S> for MaybeKey {
 
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Error> {
     let sent = single(headers, "authorization")?;
-    Ok(sent.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim()))
+    Ok(sent
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim()))
 }

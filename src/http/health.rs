@@ -2,12 +2,17 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::reply::Problem;
 use crate::app::App;
+use crate::error::{Code, Error};
+
+/// When a probe may come again.
+const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// What readiness found.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -30,15 +35,16 @@ pub async fn livez() -> &'static str {
 
 /// Ready: this instance reaches Redis and the database, and their clocks agree.
 #[utoipa::path(get, path = "/readyz", tag = "health",
-    responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
-pub async fn readyz(State(app): State<App>) -> Response {
+    responses((status = 200, body = Readiness),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "`detail` says what is wrong")))]
+pub async fn readyz(State(app): State<App>) -> Result<Json<Readiness>, Error> {
     let readiness = app.readiness().await;
-    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let mut response = (status, Json(readiness)).into_response();
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("2"));
+    if readiness.ready {
+        return Ok(Json(readiness));
     }
-    response
+    let Readiness { redis, database, clock, .. } = readiness;
+    let detail = format!("not ready: Redis: {redis}; database: {database}; clock: {clock}");
+    Err(Error::Busy { code: Code::Unavailable, detail, retry_after: RETRY_AFTER })
 }
 
 /// Figures in Prometheus's text form.

@@ -66,8 +66,12 @@ impl Limits {
         if !self.trusted_proxies.contains(&peer.ip()) {
             return peer.ip();
         }
-        let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-        let hops: Vec<IpAddr> = forwarded.flat_map(|list| list.split(',')).filter_map(|hop| hop.trim().parse().ok()).collect();
+        let forwarded =
+            headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+        let hops: Vec<IpAddr> = forwarded
+            .flat_map(|list| list.split(','))
+            .filter_map(|hop| hop.trim().parse().ok())
+            .collect();
         hops.into_iter().rev().find(|hop| !self.trusted_proxies.contains(hop)).unwrap_or(peer.ip())
     }
 }
@@ -91,7 +95,11 @@ impl Bulkhead {
 }
 
 /// Middleware: refuses what does not fit.
-pub async fn shed(State(Bulkhead(room)): State<Bulkhead>, request: Request, next: Next) -> Result<Response, Error> {
+pub async fn shed(
+    State(Bulkhead(room)): State<Bulkhead>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Error> {
     let Ok(_place) = room.try_acquire() else {
         return Err(Error::Busy {
             code: Code::Overloaded,

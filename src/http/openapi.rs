@@ -36,7 +36,8 @@ struct Security;
 impl Modify for Security {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let components = document.components.get_or_insert_with(Default::default);
-        let bearer = || SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+        let bearer =
+            || SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
         components.add_security_scheme("operator", bearer());
         components.add_security_scheme("identity", bearer());
         let token = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("Token-Auth")));

@@ -69,7 +69,9 @@ pub fn status(code: Code) -> StatusCode {
         | Code::TooManySeats
         | Code::IdempotencyKeyReuse
         | Code::BalanceLimit => StatusCode::UNPROCESSABLE_ENTITY,
-        Code::UnsupportedMediaType | Code::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Code::UnsupportedMediaType | Code::UnsupportedEncoding => {
+            StatusCode::UNSUPPORTED_MEDIA_TYPE
+        }
         Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UriTooLong => StatusCode::URI_TOO_LONG,
         Code::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -79,9 +81,11 @@ pub fn status(code: Code) -> StatusCode {
         | Code::SeatNotFound
         | Code::BookingNotFound => StatusCode::NOT_FOUND,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        Code::TokenMissing | Code::TokenMalformed | Code::TokenInvalid | Code::TokenExpired | Code::Unauthenticated => {
-            StatusCode::UNAUTHORIZED
-        }
+        Code::TokenMissing
+        | Code::TokenMalformed
+        | Code::TokenInvalid
+        | Code::TokenExpired
+        | Code::Unauthenticated => StatusCode::UNAUTHORIZED,
         Code::Forbidden
         | Code::UserMismatch
         | Code::NotAdmitted
@@ -89,13 +93,17 @@ pub fn status(code: Code) -> StatusCode {
         | Code::QueueClosed
         | Code::PurchaseLimit => StatusCode::FORBIDDEN,
         Code::TurnEnded | Code::SaleClosed | Code::HoldExpired => StatusCode::GONE,
-        Code::QueueExists | Code::ConcertHasBookings | Code::SeatTaken | Code::BookingNotHeld => StatusCode::CONFLICT,
+        Code::QueueExists | Code::ConcertHasBookings | Code::SeatTaken | Code::BookingNotHeld => {
+            StatusCode::CONFLICT
+        }
         Code::InsufficientBalance => StatusCode::PAYMENT_REQUIRED,
         Code::PolicyChanged => StatusCode::PRECONDITION_FAILED,
         Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-        Code::QueueFull | Code::QueueRebuilding | Code::Overloaded | Code::Unavailable | Code::OutcomeUnknown => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Code::QueueFull
+        | Code::QueueRebuilding
+        | Code::Overloaded
+        | Code::Unavailable
+        | Code::OutcomeUnknown => StatusCode::SERVICE_UNAVAILABLE,
         Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -114,7 +122,9 @@ impl IntoResponse for Error {
 
 /// Writes out the error that a response carries, if it carries one, and logs it: once, here.
 pub fn finish(mut response: Response, request_id: &str, path: &str) -> Response {
-    let Some(Pending(error)) = response.extensions_mut().remove::<Pending>() else { return response };
+    let Some(Pending(error)) = response.extensions_mut().remove::<Pending>() else {
+        return response;
+    };
     log(&error, request_id, path);
     let code = error.code();
     let status = response.status();
@@ -170,7 +180,9 @@ fn retry_after(error: &Error, status: StatusCode) -> Option<u64> {
         Error::NotAdmitted { retry_after, .. } | Error::Busy { retry_after, .. } => {
             Some(retry_after.as_millis().div_ceil(1_000).max(1) as u64)
         }
-        _ if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS => {
+        _ if status == StatusCode::SERVICE_UNAVAILABLE
+            || status == StatusCode::TOO_MANY_REQUESTS =>
+        {
             Some(RETRY_AFTER_SECONDS)
         }
         _ => None,
@@ -197,7 +209,12 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// A list and the id from which the next page goes on: `null` when this was the last.
-pub fn page<T: Serialize>(name: &str, items: Vec<T>, limit: u64, last_id: Option<i64>) -> axum::Json<Value> {
+pub fn page<T: Serialize>(
+    name: &str,
+    items: Vec<T>,
+    limit: u64,
+    last_id: Option<i64>,
+) -> axum::Json<Value> {
     let next = last_id.filter(|_| items.len() as u64 == limit);
     let mut body = Map::new();
     body.insert(name.to_owned(), json!(items));

@@ -88,7 +88,11 @@ pub struct BalanceView {
 /// A balance; somebody without an account has 0.
 #[utoipa::path(get, path = "/balance/{userId}", tag = "payment", params(("userId" = i64, Path)),
     responses((status = 200, body = BalanceView), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub async fn balance(State(app): State<App>, Path(user): Path<UserId>, identity: User) -> Result<Json<BalanceView>, Error> {
+pub async fn balance(
+    State(app): State<App>,
+    Path(user): Path<UserId>,
+    identity: User,
+) -> Result<Json<BalanceView>, Error> {
     identity.reads(user)?;
     let balance = app.payment.balance(user).await?;
     Ok(Json(BalanceView { user_id: user.to_string(), balance }))
@@ -123,7 +127,10 @@ pub async fn top_up(
     identity.acts_for(wish.user_id)?;
     identity.may_charge()?;
     if identity.is_identified() && key.is_none() {
-        return Err(Error::refused(Code::IdempotencyKeyMissing, "send an `Idempotency-Key`: charging twice must not be possible"));
+        return Err(Error::refused(
+            Code::IdempotencyKeyMissing,
+            "send an `Idempotency-Key`: charging twice must not be possible",
+        ));
     }
     let wish = TopUp { user: wish.user_id, amount: wish.balance, key };
     let payments = app.payment.clone();

@@ -55,9 +55,10 @@ impl Movement {
         };
         match (self.kind, after) {
             (_, Some(after)) if (0..=BALANCE_MAX).contains(&after) => Ok(after),
-            (TransferKind::TopUp, _) => {
-                Err(Error::refused(Code::BalanceLimit, format!("a balance is at most {BALANCE_MAX}")))
-            }
+            (TransferKind::TopUp, _) => Err(Error::refused(
+                Code::BalanceLimit,
+                format!("a balance is at most {BALANCE_MAX}"),
+            )),
             (TransferKind::Purchase, _) => {
                 let detail = format!("the balance is {balance}, the booking costs {}", self.amount);
                 Err(Error::refused(Code::InsufficientBalance, detail))

@@ -57,7 +57,9 @@ impl Payments {
             self.tell_redis(booking, turn_ended);
             return Ok(receipt);
         }
-        let Paid::Before { receipt } = paid else { return Err(Error::bug("a payment is now or before")) };
+        let Paid::Before { receipt } = paid else {
+            return Err(Error::bug("a payment is now or before"));
+        };
         Ok(receipt)
     }
 
@@ -66,7 +68,9 @@ impl Payments {
         let bookings = self.inner.bookings.clone();
         tokio::spawn(async move {
             bookings.sold(&booking).await;
-            if let Some(line) = bookings.queues().line_of_id(booking.queue_id).filter(|_| turn_ended) {
+            if let Some(line) =
+                bookings.queues().line_of_id(booking.queue_id).filter(|_| turn_ended)
+            {
                 bookings.turn_ended(&line, booking.user, booking.number).await;
             }
         });
@@ -89,8 +93,12 @@ impl Payments {
     }
 
     /// Every movement of a person's money, newest first.
-    pub async fn history(&self, user: UserId, limit: u64, before: Option<i64>) -> Result<Vec<Transfer>, Error> {
+    pub async fn history(
+        &self,
+        user: UserId,
+        limit: u64,
+        before: Option<i64>,
+    ) -> Result<Vec<Transfer>, Error> {
         self.inner.sql.transfers_of(user, limit, before).await
     }
 }
-

@@ -2,8 +2,8 @@
 
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait,
-    QueryFilter, QueryOrder, QuerySelect,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction,
+    EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
 
 use super::{Movement, PayBooking, TopUp, Transfer, TransferKind};
@@ -37,12 +37,17 @@ impl Sql {
         if let Some(key) = &wish.key {
             let used = by_key(&transaction, wish.user, TransferKind::Purchase, key).await?;
             if used.is_some_and(|transfer| transfer.reference != booking.id.to_string()) {
-                return Err(Error::refused(Code::IdempotencyKeyReuse, "this key paid for another booking"));
+                return Err(Error::refused(
+                    Code::IdempotencyKeyReuse,
+                    "this key paid for another booking",
+                ));
             }
         }
         match booking.status {
             BookingStatus::Held => {}
-            BookingStatus::Paid => return Ok(Paid::Before { receipt: receipt(&transaction, &booking).await? }),
+            BookingStatus::Paid => {
+                return Ok(Paid::Before { receipt: receipt(&transaction, &booking).await? });
+            }
             BookingStatus::Expired => return Err(expired()),
             BookingStatus::Cancelled => {
                 return Err(Error::refused(Code::BookingNotHeld, "this booking was cancelled"));
@@ -50,7 +55,11 @@ impl Sql {
         }
         let claims = claims_of(&booking).order_by_asc(seat_claim::Column::SeatId).lock_exclusive();
         let claimed = claims.all(&transaction).await.map_err(from_db)?.len();
-        let account = account::Entity::find_by_id(wish.user.0).lock_exclusive().one(&transaction).await.map_err(from_db)?;
+        let account = account::Entity::find_by_id(wish.user.0)
+            .lock_exclusive()
+            .one(&transaction)
+            .await
+            .map_err(from_db)?;
         // Read after every lock is held: whoever gives the seats away judges later than we do.
         let now = clock.now_ms();
         if now >= booking.expires_at || claimed != booking.seats.len() {
@@ -58,7 +67,14 @@ impl Sql {
         }
         let movement = Movement { kind: TransferKind::Purchase, amount: booking.amount };
         let reference = booking.id.to_string();
-        let receipt = record(&transaction, (wish.user, account), movement, (reference, wish.key.as_ref()), now).await?;
+        let receipt = record(
+            &transaction,
+            (wish.user, account),
+            movement,
+            (reference, wish.key.as_ref()),
+            now,
+        )
+        .await?;
         sell(&transaction, &booking, now).await?;
         let turn_ended = match turn.filter(|turn| turn.ended_at.is_none()) {
             Some(turn) => end_turn_unless_held(&transaction, turn, &booking, now).await?,
@@ -76,8 +92,15 @@ impl Sql {
         let transaction = self.begin().await?;
         // The account's row is the lock under which a key is looked up: two requests with one key meet here.
         let make = "INSERT INTO account (user_id, balance, version) VALUES ($1, 0, 0) ON CONFLICT (user_id) DO NOTHING";
-        transaction.execute_raw(self.statement(make, [wish.user.0.into()])).await.map_err(from_db)?;
-        let account = account::Entity::find_by_id(wish.user.0).lock_exclusive().one(&transaction).await.map_err(from_db)?;
+        transaction
+            .execute_raw(self.statement(make, [wish.user.0.into()]))
+            .await
+            .map_err(from_db)?;
+        let account = account::Entity::find_by_id(wish.user.0)
+            .lock_exclusive()
+            .one(&transaction)
+            .await
+            .map_err(from_db)?;
         if let Some(key) = &wish.key
             && let Some(before) = by_key(&transaction, wish.user, TransferKind::TopUp, key).await?
         {
@@ -89,7 +112,8 @@ impl Sql {
         }
         let movement = Movement { kind: TransferKind::TopUp, amount: wish.amount };
         let names = (chance::name(), wish.key.as_ref());
-        let transfer = record(&transaction, (wish.user, account), movement, names, clock.now_ms()).await?;
+        let transfer =
+            record(&transaction, (wish.user, account), movement, names, clock.now_ms()).await?;
         commit(transaction).await?;
         Ok(transfer)
     }
@@ -99,12 +123,22 @@ impl Sql {
         Ok(row.map_or(0, |row| row.balance))
     }
 
-    pub async fn transfers_of(&self, user: UserId, limit: u64, before: Option<i64>) -> Result<Vec<Transfer>, Error> {
+    pub async fn transfers_of(
+        &self,
+        user: UserId,
+        limit: u64,
+        before: Option<i64>,
+    ) -> Result<Vec<Transfer>, Error> {
         let mut query = transfer::Entity::find().filter(transfer::Column::UserId.eq(user.0));
         if let Some(before) = before {
             query = query.filter(transfer::Column::Id.lt(before));
         }
-        let rows = query.order_by_desc(transfer::Column::Id).limit(limit).all(self.reader()).await.map_err(from_db)?;
+        let rows = query
+            .order_by_desc(transfer::Column::Id)
+            .limit(limit)
+            .all(self.reader())
+            .await
+            .map_err(from_db)?;
         rows.into_iter().map(Transfer::read).collect()
     }
 }
@@ -124,7 +158,10 @@ impl Transfer {
 }
 
 fn expired() -> Error {
-    Error::refused(Code::HoldExpired, "the hold ran out before it was paid; the seats are free again")
+    Error::refused(
+        Code::HoldExpired,
+        "the hold ran out before it was paid; the seats are free again",
+    )
 }
 
 fn claims_of(booking: &Booking) -> sea_orm::Select<seat_claim::Entity> {
@@ -212,7 +249,11 @@ async fn end_turn_unless_held(
     now: i64,
 ) -> Result<bool, Error> {
     let others = held_until(transaction, booking, now).await?;
-    let mut row = turn::ActiveModel { queue_id: Set(turn.queue_id), seq: Set(turn.seq), ..Default::default() };
+    let mut row = turn::ActiveModel {
+        queue_id: Set(turn.queue_id),
+        seq: Set(turn.seq),
+        ..Default::default()
+    };
     if others > 0 {
         row.closes_at = Set(turn.ends_at.max(others));
     } else {

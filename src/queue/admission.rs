@@ -41,6 +41,16 @@ impl Queues {
         self.tick_locked(line).await
     }
 
+    /// Ticks one queue, after whoever is ticking it now, unless that tick did what was wanted. `None`: it did.
+    pub async fn tick_unless(
+        &self,
+        line: &Arc<Line>,
+        done: impl AsyncFnOnce() -> Result<bool, Error>,
+    ) -> Result<Option<usize>, Error> {
+        let _alone = line.ticking.lock().await;
+        if done().await? { Ok(None) } else { self.tick_locked(line).await.map(Some) }
+    }
+
     async fn tick_locked(&self, line: &Arc<Line>) -> Result<usize, Error> {
         let mut opened = 0;
         for _ in 0..FULL_BATCHES_MAX {
@@ -89,11 +99,17 @@ impl Queues {
         }
     }
 
-    async fn grant(&self, queue: &Queue, batch: &Batch, looks: &[Look]) -> Result<Option<Admitted>, Error> {
+    async fn grant(
+        &self,
+        queue: &Queue,
+        batch: &Batch,
+        looks: &[Look],
+    ) -> Result<Option<Admitted>, Error> {
         let claim_by = batch.at_ms + queue.policy.claim_seconds * 1_000;
         // Whoever was told a long interval under the last policy still comes in time.
         let told_by = queue.changed_at + self.config.poll_seconds_max * 1_000 + CLAIM_SLACK_MS;
-        let grant = Grant { queue_id: queue.id, epoch: queue.epoch, batch, looks, claim_by, told_by };
+        let grant =
+            Grant { queue_id: queue.id, epoch: queue.epoch, batch, looks, claim_by, told_by };
         self.sql.admit(&grant, &self.clock).await
     }
 

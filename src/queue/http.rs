@@ -16,7 +16,9 @@ use crate::auth::QueueToken;
 use crate::clock::rfc3339;
 use crate::concert::sql::TierSums;
 use crate::error::{Code, Error};
-use crate::http::extract::{AdminJson, Body, MaybeKey, Operator, Path, Query, TokenAuth, User, single};
+use crate::http::extract::{
+    AdminJson, Body, MaybeKey, Operator, Path, Query, TokenAuth, User, single,
+};
 use crate::http::reply::{Problem, page};
 use crate::ids::{QueueName, UserId};
 
@@ -115,16 +117,26 @@ pub async fn join(
 
 /// The token that came with a join, if it is this person's, of this queue, and still good. Any other is ignored: the
 /// join does not depend on it.
-fn own_token(app: &App, headers: &HeaderMap, user: UserId, queue: &QueueName) -> Result<Option<(QueueToken, String)>, Error> {
+fn own_token(
+    app: &App,
+    headers: &HeaderMap,
+    user: UserId,
+    queue: &QueueName,
+) -> Result<Option<(QueueToken, String)>, Error> {
     let Some(sent) = single(headers, "token-auth")? else { return Ok(None) };
     let token = app.tokens.verify(sent, app.clock.now_ms()).ok();
-    Ok(token.filter(|token| token.user == user && token.queue == *queue).map(|token| (token, sent.to_owned())))
+    Ok(token
+        .filter(|token| token.user == user && token.queue == *queue)
+        .map(|token| (token, sent.to_owned())))
 }
 
 /// Where I stand. The hot path.
 #[utoipa::path(get, path = "/queue", tag = "queue", params(("Token-Auth" = String, Header)),
     responses((status = 200, body = PlaceView), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub async fn poll(State(app): State<App>, TokenAuth(token): TokenAuth) -> Result<Json<PlaceView>, Error> {
+pub async fn poll(
+    State(app): State<App>,
+    TokenAuth(token): TokenAuth,
+) -> Result<Json<PlaceView>, Error> {
     let place = app.queue.poll(&token.queue, token.user, token.number, token.confirmed).await?;
     let kept = !token.stale && token.confirmed == place.confirmed;
     let token_id = if kept { None } else { Some(app.sign(token.user, &place)?) };
@@ -226,7 +238,11 @@ pub async fn create(
 #[utoipa::path(get, path = "/admin/queues/{name}", tag = "operators", security(("operator" = [])),
     params(("name" = String, Path)),
     responses((status = 200, body = QueueDetail), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub async fn show(State(app): State<App>, _: Operator, Path(name): Path<QueueName>) -> Result<Json<QueueDetail>, Error> {
+pub async fn show(
+    State(app): State<App>,
+    _: Operator,
+    Path(name): Path<QueueName>,
+) -> Result<Json<QueueDetail>, Error> {
     let line = app.queue.line(&name).await?;
     Ok(Json(app.queue.detail(&line).await?))
 }
@@ -234,7 +250,11 @@ pub async fn show(State(app): State<App>, _: Operator, Path(name): Path<QueueNam
 #[utoipa::path(get, path = "/admin/queues/{name}/policy", tag = "operators", security(("operator" = [])),
     params(("name" = String, Path)),
     responses((status = 200, body = PolicyView), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub async fn show_policy(State(app): State<App>, _: Operator, Path(name): Path<QueueName>) -> Result<Response, Error> {
+pub async fn show_policy(
+    State(app): State<App>,
+    _: Operator,
+    Path(name): Path<QueueName>,
+) -> Result<Response, Error> {
     Ok(policy(&*app.queue.reread_line(&name).await?.queue()))
 }
 
@@ -302,17 +322,18 @@ pub struct AuditPage {
 
 /// The whole policy, with the tag that `If-Match` wants.
 fn policy(queue: &Queue) -> Response {
-    ([(header::ETAG, format!("\"v{}\"", queue.version))], Json(PolicyView::from(&queue.policy))).into_response()
+    ([(header::ETAG, format!("\"v{}\"", queue.version))], Json(PolicyView::from(&queue.policy)))
+        .into_response()
 }
 
 fn expected(headers: &HeaderMap) -> Result<Expected, Error> {
     match single(headers, "if-match")? {
         None | Some("*") => Ok(Expected::Any),
         Some(tag) => {
-            let version = tag.trim_matches('"').strip_prefix('v').and_then(|version| version.parse().ok());
+            let version =
+                tag.trim_matches('"').strip_prefix('v').and_then(|version| version.parse().ok());
             // A tag that we never gave matches no version.
             Ok(Expected::Version(version.unwrap_or(0)))
         }
     }
 }
-

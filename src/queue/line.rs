@@ -1,8 +1,9 @@
 //! One queue as this instance sees it: the row it last read, the figures it last watched, the stock it last counted.
 //! Everything here is a copy that may be a moment old; nothing is granted by it.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
@@ -43,7 +44,8 @@ impl Snapshot {
             let seconds = (now - since) as f64 / 1_000.0;
             let served = (figures.serving.0 - from.0) as f64;
             let measured = if seconds >= 1.0 { served / seconds } else { self.outflow };
-            let mark = if now - since > OUTFLOW_WINDOW_MS { (now, figures.serving) } else { self.mark };
+            let mark =
+                if now - since > OUTFLOW_WINDOW_MS { (now, figures.serving) } else { self.mark };
             (mark, measured)
         };
         Self { figures, at_ms: now, outflow, mark }
@@ -52,7 +54,8 @@ impl Snapshot {
     /// The place of a number: 1 is next. Never less, whatever was skipped before it.
     pub fn position(&self, number: QueueNumber) -> i64 {
         let serving = self.figures.serving;
-        let ahead = if serving.epoch() == number.epoch() { number.0 - serving.0 } else { number.arrival() };
+        let ahead =
+            if serving.epoch() == number.epoch() { number.0 - serving.0 } else { number.arrival() };
         ahead.max(1)
     }
 }
@@ -65,6 +68,8 @@ pub struct Line {
     stock: ArcSwap<(i64, Stock)>,
     asked_at: AtomicI64,
     doubt: AtomicBool,
+    /// Numbers that left while they waited: this instance tells them so at once, every other when they come up.
+    left: std::sync::Mutex<BTreeSet<QueueNumber>>,
     /// One at a time refreshes the snapshot, counts the stock, or ticks; the others use what there is.
     pub watching: Mutex<()>,
     pub ticking: Mutex<()>,
@@ -79,6 +84,7 @@ impl Line {
             stock: ArcSwap::from_pointee((i64::MIN, Stock::default())),
             asked_at: AtomicI64::new(i64::MIN),
             doubt: AtomicBool::new(false),
+            left: std::sync::Mutex::default(),
             watching: Mutex::new(()),
             ticking: Mutex::new(()),
         }
@@ -103,6 +109,8 @@ impl Line {
 
     pub fn show(&self, figures: Figures, now: i64) {
         self.snapshot.rcu(|old| old.renewed(figures, now));
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        *left = left.split_off(&QueueNumber(figures.serving.0 + 1));
         self.doubt.store(false, Ordering::Relaxed);
     }
 
@@ -121,6 +129,15 @@ impl Line {
 
     pub fn is_asked_for(&self, now: i64) -> bool {
         now.saturating_sub(self.asked_at.load(Ordering::Relaxed)) < IDLE_MS
+    }
+
+    /// Remembers that a waiting number left, until it comes up.
+    pub fn leave(&self, number: QueueNumber) {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).insert(number);
+    }
+
+    pub fn has_left(&self, number: QueueNumber) -> bool {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).contains(&number)
     }
 
     /// Whether the state in Redis was last seen to be in doubt.

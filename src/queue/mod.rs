@@ -200,7 +200,7 @@ impl Queues {
             Numbered::Active(turn) => return self.active(&line, turn).await,
             Numbered::Waiting(number) => number,
         };
-        if line.snapshot().position(number) == 1 {
+        if self.may_be_admitted_now(&line, number) {
             self.wait_for_admission(&line, user, number).await?;
         }
         self.place(&line, user, number, line.queue().epoch).await
@@ -219,7 +219,9 @@ impl Queues {
                     return Ok(Numbered::Waiting(number));
                 }
                 Joined::Active(number) => match self.sql.fate(queue.id, user, number).await? {
-                    Fate::Open(turn) if turn.claimed_at.is_none() || self.clock.now_ms() < turn.ends_at => {
+                    Fate::Open(turn)
+                        if turn.claimed_at.is_none() || self.clock.now_ms() < turn.ends_at =>
+                    {
                         return Ok(Numbered::Active(turn));
                     }
                     Fate::Open(turn) => self.end_overdue(line, &redis, &turn).await?,
@@ -232,7 +234,9 @@ impl Queues {
                         retry_after: Duration::from_secs(30),
                     });
                 }
-                Joined::Full => return Err(Error::refused(Code::QueueClosed, "nobody can join this queue now")),
+                Joined::Full => {
+                    return Err(Error::refused(Code::QueueClosed, "nobody can join this queue now"));
+                }
                 Joined::Stale => return Err(self.doubt(line)),
             }
         }
@@ -240,39 +244,86 @@ impl Queues {
     }
 
     /// Ends a turn whose time is over before the tick has looked at it: its owner wants to line up again.
-    async fn end_overdue(&self, line: &Line, redis: &RedisLine<'_>, turn: &Turn) -> Result<(), Error> {
+    async fn end_overdue(
+        &self,
+        line: &Line,
+        redis: &RedisLine<'_>,
+        turn: &Turn,
+    ) -> Result<(), Error> {
         self.sql.end_overdue(line.queue().id, turn.number, self.clock.now_ms()).await?;
         redis.leave(turn.user, turn.number).await.map(drop)
     }
 
+    /// Whether a turn is free for this number as far as memory knows: nobody is ahead, or fewer than there are turns.
+    fn may_be_admitted_now(&self, line: &Line, number: QueueNumber) -> bool {
+        let snapshot = line.snapshot();
+        let free = (line.cap() - snapshot.figures.active).max(1);
+        line.reason().is_none() && snapshot.position(number) <= free
+    }
+
     /// Ticks until a person at the head of the line is admitted, while a turn may be free for him.
-    async fn wait_for_admission(&self, line: &Arc<Line>, user: UserId, number: QueueNumber) -> Result<(), Error> {
+    async fn wait_for_admission(
+        &self,
+        line: &Arc<Line>,
+        user: UserId,
+        number: QueueNumber,
+    ) -> Result<(), Error> {
         let deadline = tokio::time::Instant::now() + Duration::from_millis(ADMISSION_WAIT_MS);
         loop {
-            self.tick_in_turn(line).await?;
+            // Whoever had the tick before us may have let us in, too.
+            let opened =
+                self.tick_unless(line, || self.has_left_the_line(line, user, number)).await?;
             let figures = line.snapshot().figures;
             let admits = line.reason().is_none() && figures.active < line.cap();
-            let waits = self.redis_line(line).await?.place(user, number).await? == Standing::Waiting;
+            let waits = opened.is_some() && !self.has_left_the_line(line, user, number).await?;
             // A clock in a test's hand does not move while we wait.
-            if !admits || !waits || self.clock.is_manual() || tokio::time::Instant::now() >= deadline {
+            if !admits
+                || !waits
+                || self.clock.is_manual()
+                || tokio::time::Instant::now() >= deadline
+            {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(ADMISSION_STEP_MS)).await;
         }
     }
 
+    async fn has_left_the_line(
+        &self,
+        line: &Line,
+        user: UserId,
+        number: QueueNumber,
+    ) -> Result<bool, Error> {
+        Ok(self.redis_line(line).await?.place(user, number).await? != Standing::Waiting)
+    }
+
     /// Where a number stands. From memory when it can; Redis is asked only when the number has come up, SQL only
     /// when Redis knows nothing of it.
-    pub async fn poll(&self, name: &QueueName, user: UserId, number: QueueNumber, confirmed: Epoch) -> Result<Place, Error> {
+    pub async fn poll(
+        &self,
+        name: &QueueName,
+        user: UserId,
+        number: QueueNumber,
+        confirmed: Epoch,
+    ) -> Result<Place, Error> {
         let line = self.line(name).await?;
         line.touch(self.clock.now_ms());
         self.place(&line, user, number, confirmed).await
     }
 
-    async fn place(&self, line: &Arc<Line>, user: UserId, number: QueueNumber, confirmed: Epoch) -> Result<Place, Error> {
+    async fn place(
+        &self,
+        line: &Arc<Line>,
+        user: UserId,
+        number: QueueNumber,
+        confirmed: Epoch,
+    ) -> Result<Place, Error> {
         let epoch = line.queue().epoch;
         let seen = self.renew_snapshot(line).await;
         let certain = seen.is_ok() && !line.is_in_doubt();
+        if line.has_left(number) {
+            return Err(Error::turn_ended());
+        }
         if certain && confirmed == epoch && number > line.snapshot().figures.serving {
             return Ok(self.waiting(line, number, epoch, true));
         }
@@ -281,7 +332,9 @@ impl Queues {
             Err(error) => Err(error),
         };
         match standing {
-            Ok(Standing::Waiting | Standing::Pending) => Ok(self.waiting(line, number, epoch, true)),
+            Ok(Standing::Waiting | Standing::Pending) => {
+                Ok(self.waiting(line, number, epoch, true))
+            }
             Ok(Standing::Active | Standing::Absent | Standing::Stale) | Err(_) => {
                 match (self.sql.fate(line.queue().id, user, number).await?, standing) {
                     (Fate::Dead, _) => Err(Error::turn_ended()),
@@ -304,12 +357,16 @@ impl Queues {
             turn
         } else {
             let ends_at = now + queue.policy.session_seconds * 1_000;
-            self.sql.claim(queue.id, turn.number, now, ends_at).await?.ok_or_else(Error::turn_ended)?
+            self.sql
+                .claim(queue.id, turn.number, now, ends_at)
+                .await?
+                .ok_or_else(Error::turn_ended)?
         };
         if turn.ended_at.is_some() || now >= turn.ends_at {
             return Err(Error::turn_ended());
         }
-        let poll_after_ms = (turn.ends_at - now).clamp(POLL_MS_MIN as i64, self.config.poll_seconds_max * 1_000);
+        let poll_after_ms =
+            (turn.ends_at - now).clamp(POLL_MS_MIN as i64, self.config.poll_seconds_max * 1_000);
         Ok(Place {
             queue: queue.name.clone(),
             number: turn.number,
@@ -375,7 +432,8 @@ impl Queues {
     pub async fn redis_line<'a>(&'a self, line: &'a Line) -> Result<RedisLine<'a>, Error> {
         let connection = self.redis.connection().await?;
         let queue = line.queue();
-        let redis = RedisLine { redis: &self.redis, connection, keys: &line.keys, epoch: queue.epoch };
+        let redis =
+            RedisLine { redis: &self.redis, connection, keys: &line.keys, epoch: queue.epoch };
         match queue.lineage.as_deref() {
             Some(lineage) if *lineage == *redis.connection.lineage => Ok(redis),
             Some(_) => {
@@ -414,7 +472,9 @@ impl Queues {
                 match self.sql.create_queue(&main, &policy::Policy::default(), audit).await {
                     Ok(queue) => drop(self.learn(queue)),
                     // Another instance was first.
-                    Err(error) if error.code() == Code::QueueExists => drop(self.line(&main).await?),
+                    Err(error) if error.code() == Code::QueueExists => {
+                        drop(self.line(&main).await?)
+                    }
                     Err(error) => return Err(error),
                 }
                 Ok(())

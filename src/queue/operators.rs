@@ -52,7 +52,12 @@ pub struct Granted {
 }
 
 impl Queues {
-    pub async fn create(&self, name: &QueueName, policy: TunePolicy, operator: &str) -> Result<Arc<Line>, Error> {
+    pub async fn create(
+        &self,
+        name: &QueueName,
+        policy: TunePolicy,
+        operator: &str,
+    ) -> Result<Arc<Line>, Error> {
         let policy = Policy::default().tuned(policy)?;
         let audit = NewAudit::of_queue(self.clock.now_ms(), operator, "queue.create", name);
         Ok(self.learn(self.sql.create_queue(name, &policy, audit).await?))
@@ -81,9 +86,14 @@ impl Queues {
         operator: &str,
     ) -> Result<Granted, Error> {
         if !(1..=GRANT_MAX).contains(&count) {
-            return Err(Error::field(Code::InvalidField, "/count", format!("is a whole number from 1 to {GRANT_MAX}")));
+            return Err(Error::field(
+                Code::InvalidField,
+                "/count",
+                format!("is a whole number from 1 to {GRANT_MAX}"),
+            ));
         }
-        let audit = NewAudit::of_queue(self.clock.now_ms(), operator, "queue.admit", name).with_key(key);
+        let audit =
+            NewAudit::of_queue(self.clock.now_ms(), operator, "queue.admit", name).with_key(key);
         let line = self.learn(self.sql.grant_by_hand(name, count, audit).await?);
         self.tick_soon(&line).await;
         Ok(Granted { count, manual_total: line.queue().manual_total })

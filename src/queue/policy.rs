@@ -130,7 +130,9 @@ pub struct TunePolicy {
 }
 
 /// Tells a field that says `null` from one that is not there.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(from).map(Some)
 }
 
@@ -149,13 +151,19 @@ impl Policy {
             session_seconds: change.session_seconds.unwrap_or(self.session_seconds),
             claim_seconds: change.claim_seconds.unwrap_or(self.claim_seconds),
             hold_seconds: change.hold_seconds.unwrap_or(self.hold_seconds),
-            seats_per_booking_max: change.seats_per_booking_max.unwrap_or(self.seats_per_booking_max),
+            seats_per_booking_max: change
+                .seats_per_booking_max
+                .unwrap_or(self.seats_per_booking_max),
             seats_per_user_max: change.seats_per_user_max.unwrap_or(self.seats_per_user_max),
             mode: change.mode.unwrap_or(self.mode),
             message: change.message.unwrap_or_else(|| self.message.clone()),
         };
         let problems = new.problems();
-        if problems.is_empty() { Ok(new) } else { Err(Error::InvalidFields { code: Code::InvalidField, problems }) }
+        if problems.is_empty() {
+            Ok(new)
+        } else {
+            Err(Error::InvalidFields { code: Code::InvalidField, problems })
+        }
     }
 
     fn problems(&self) -> Vec<FieldProblem> {
@@ -170,7 +178,11 @@ impl Policy {
         let burst_holds = (1.0..=RATE_MAX).contains(&self.burst());
         check(burst_holds, "burst", format!("is from 1 to {RATE_MAX}"));
         let mut within = |value: i64, min: i64, max: i64, field: &str| {
-            check((min..=max).contains(&value), field, format!("is a whole number from {min} to {max}"));
+            check(
+                (min..=max).contains(&value),
+                field,
+                format!("is a whole number from {min} to {max}"),
+            );
         };
         within(self.active_max, 0, ACTIVE_MAX, "active_max");
         within(self.session_seconds, 1, DAY_SECONDS, "session_seconds");
@@ -178,8 +190,13 @@ impl Policy {
         within(self.hold_seconds, 1, DAY_SECONDS, "hold_seconds");
         within(self.seats_per_booking_max, 1, SEATS_MAX, "seats_per_booking_max");
         within(self.seats_per_user_max.unwrap_or(1), 1, ACTIVE_MAX, "seats_per_user_max");
-        let plain = self.message.chars().count() <= MESSAGE_CHARS_MAX && !self.message.contains('\0');
-        check(plain, "message", format!("is at most {MESSAGE_CHARS_MAX} characters, none of them NUL"));
+        let plain =
+            self.message.chars().count() <= MESSAGE_CHARS_MAX && !self.message.contains('\0');
+        check(
+            plain,
+            "message",
+            format!("is at most {MESSAGE_CHARS_MAX} characters, none of them NUL"),
+        );
         problems
     }
 }
@@ -190,15 +207,24 @@ mod tests {
 
     #[test]
     fn a_change_touches_only_what_it_names() {
-        let tuned = Policy::default().tuned(TunePolicy { rate_per_second: Some(0.5), ..Default::default() }).unwrap();
+        let tuned = Policy::default()
+            .tuned(TunePolicy { rate_per_second: Some(0.5), ..Default::default() })
+            .unwrap();
         assert_eq!(tuned, Policy { rate_per_second: 0.5, ..Policy::default() });
-        assert!((tuned.burst() - 1.0).abs() < f64::EPSILON, "a slow queue still lets one person in at once");
+        assert!(
+            (tuned.burst() - 1.0).abs() < f64::EPSILON,
+            "a slow queue still lets one person in at once"
+        );
     }
 
     #[test]
     fn every_bound_is_told_at_once() {
-        let change = TunePolicy { rate_per_second: Some(-1.0), active_max: Some(-1), ..Default::default() };
-        let Error::InvalidFields { problems, .. } = Policy::default().tuned(change).unwrap_err() else { panic!() };
+        let change =
+            TunePolicy { rate_per_second: Some(-1.0), active_max: Some(-1), ..Default::default() };
+        let Error::InvalidFields { problems, .. } = Policy::default().tuned(change).unwrap_err()
+        else {
+            panic!()
+        };
         let pointers: Vec<_> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
         assert_eq!(pointers, ["/rate_per_second", "/active_max"]);
     }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::sql::{Admitted, Batch, Look};
 use super::policy::{Mode, Policy};
+use super::sql::{Admitted, Batch, Look};
 use crate::error::Error;
 use crate::ids::{Epoch, QueueNumber, UserId};
 use crate::redis::keys::QueueKeys;
@@ -94,7 +94,8 @@ impl RedisLine<'_> {
         let QueueKeys { generation, line, wait, pend, turns, .. } = self.keys;
         let base = QueueNumber::base(self.epoch);
         let args = [self.epoch(), user.0.into(), base.into(), waiting_max.into(), now.into()];
-        let mut reply = JOIN.call(self.on(), [generation, line, wait, pend, turns], args, []).await?;
+        let mut reply =
+            JOIN.call(self.on(), [generation, line, wait, pend, turns], args, []).await?;
         match reply.text()?.as_str() {
             "NEW" => Ok(Joined::New(QueueNumber(reply.int()?))),
             "WAITING" => Ok(Joined::Waiting(QueueNumber(reply.int()?))),
@@ -124,7 +125,8 @@ impl RedisLine<'_> {
     pub async fn leave(&self, user: UserId, number: QueueNumber) -> Result<bool, Error> {
         let QueueKeys { generation, wait, pend, act, turns, .. } = self.keys;
         let args = [self.epoch(), user.0.into(), number.0.into()];
-        let mut reply = LEAVE.call(self.on(), [generation, wait, pend, act, turns], args, []).await?;
+        let mut reply =
+            LEAVE.call(self.on(), [generation, wait, pend, act, turns], args, []).await?;
         match reply.text()?.as_str() {
             "LEFT" | "ABSENT" => Ok(true),
             "STALE" => Ok(false),
@@ -135,7 +137,8 @@ impl RedisLine<'_> {
     /// `None`: another epoch.
     pub async fn watch(&self) -> Result<Option<Figures>, Error> {
         let QueueKeys { generation, line, wait, act, .. } = self.keys;
-        let mut reply = WATCH.call(self.on(), [generation, line, wait, act], [self.epoch()], []).await?;
+        let mut reply =
+            WATCH.call(self.on(), [generation, line, wait, act], [self.epoch()], []).await?;
         match reply.text()?.as_str() {
             "LINE" => Ok(Some(Figures {
                 serving: QueueNumber(reply.int()?),
@@ -148,7 +151,11 @@ impl RedisLine<'_> {
         }
     }
 
-    pub async fn admit_reserve(&self, allowance: &Allowance<'_>, now: i64) -> Result<Reserved, Error> {
+    pub async fn admit_reserve(
+        &self,
+        allowance: &Allowance<'_>,
+        now: i64,
+    ) -> Result<Reserved, Error> {
         let QueueKeys { generation, line, wait, pend, act, turns, .. } = self.keys;
         let policy = allowance.policy;
         let (flow, by_rate_kind) = match policy.mode {
@@ -168,7 +175,9 @@ impl RedisLine<'_> {
             flow.into(),
             BATCH_RETRY_MS.into(),
         ];
-        let mut reply = ADMIT_RESERVE.call(self.on(), [generation, line, wait, pend, act, turns], args, []).await?;
+        let mut reply = ADMIT_RESERVE
+            .call(self.on(), [generation, line, wait, pend, act, turns], args, [])
+            .await?;
         match reply.text()?.as_str() {
             "BATCH" => {
                 let at_ms = reply.int()?;
@@ -179,7 +188,11 @@ impl RedisLine<'_> {
                 let numbers = people(reply.pairs()?);
                 let looks = people(reply.pairs()?);
                 let full = reply.int()? == 1;
-                Ok(Reserved::Batch { batch: Batch { at_ms, issued, tuned, by_rate, by_rate_kind, numbers }, looks, full })
+                Ok(Reserved::Batch {
+                    batch: Batch { at_ms, issued, tuned, by_rate, by_rate_kind, numbers },
+                    looks,
+                    full,
+                })
             }
             "OLD_POLICY" => Ok(Reserved::OldPolicy),
             "STALE" => Ok(Reserved::Stale),
@@ -188,18 +201,50 @@ impl RedisLine<'_> {
     }
 
     /// Makes the line agree with what SQL has written. `false`: another epoch.
-    pub async fn admit_commit(&self, admitted: &Admitted, owed_max: f64, now: i64) -> Result<bool, Error> {
+    pub async fn admit_commit(
+        &self,
+        admitted: &Admitted,
+        owed_max: f64,
+        now: i64,
+    ) -> Result<bool, Error> {
         let QueueKeys { generation, line, pend, act, turns, .. } = self.keys;
-        let counts = [admitted.opened.len(), admitted.dropped.len(), admitted.gone.len(), admitted.looked.len()];
-        let [opened, dropped, gone, looked] = counts.map(|count| Arg::from(i64::try_from(count).unwrap_or(0)));
-        let args = [self.epoch(), opened, dropped, gone, looked, admitted.unclaimed.into(), owed_max.into()];
+        let counts = [
+            admitted.opened.len(),
+            admitted.dropped.len(),
+            admitted.gone.len(),
+            admitted.looked.len(),
+        ];
+        let [opened, dropped, gone, looked] =
+            counts.map(|count| Arg::from(i64::try_from(count).unwrap_or(0)));
+        let args = [
+            self.epoch(),
+            opened,
+            dropped,
+            gone,
+            looked,
+            admitted.unclaimed.into(),
+            owed_max.into(),
+        ];
         let look_at = |turns: &[super::Turn]| -> Vec<i64> {
-            turns.iter().flat_map(|turn| [turn.user.0, turn.number.0, turn.closes_at.min(now + LOOK_MS_MAX)]).collect()
+            turns
+                .iter()
+                .flat_map(|turn| {
+                    [turn.user.0, turn.number.0, turn.closes_at.min(now + LOOK_MS_MAX)]
+                })
+                .collect()
         };
-        let pairs = |people: &[Look]| -> Vec<i64> { people.iter().flat_map(|(user, number)| [user.0, number.0]).collect() };
-        let lists = [look_at(&admitted.opened), pairs(&admitted.dropped), pairs(&admitted.gone), look_at(&admitted.looked)];
+        let pairs = |people: &[Look]| -> Vec<i64> {
+            people.iter().flat_map(|(user, number)| [user.0, number.0]).collect()
+        };
+        let lists = [
+            look_at(&admitted.opened),
+            pairs(&admitted.dropped),
+            pairs(&admitted.gone),
+            look_at(&admitted.looked),
+        ];
         let rest = lists.into_iter().flatten().map(Arg::from);
-        let mut reply = ADMIT_COMMIT.call(self.on(), [generation, line, pend, act, turns], args, rest).await?;
+        let mut reply =
+            ADMIT_COMMIT.call(self.on(), [generation, line, pend, act, turns], args, rest).await?;
         match reply.text()?.as_str() {
             "DONE" => Ok(true),
             "STALE" => Ok(false),

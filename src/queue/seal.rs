@@ -17,7 +17,9 @@ impl Queues {
 
     /// Takes a sealed state for what it was before. A seal that SQL does not know proves nothing and changes nothing.
     pub async fn unseal(&self) -> Result<(), Error> {
-        let Some(seal) = self.redis.read(&keys::seal(self.sql.installation())).await? else { return Ok(()) };
+        let Some(seal) = self.redis.read(&keys::seal(self.sql.installation())).await? else {
+            return Ok(());
+        };
         let lineage = self.redis.connection().await?.lineage.clone();
         if self.sql.replace_lineage(&seal, &lineage, self.clock.now_ms()).await? {
             self.refresh().await?;

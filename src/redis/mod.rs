@@ -13,7 +13,10 @@ use arc_swap::ArcSwapOption;
 use deadpool_redis::{Manager, Pool, Runtime};
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError,
+    ServerErrorKind,
+};
 use tokio::sync::Mutex;
 
 use crate::error::{Error, Machine};
@@ -62,7 +65,10 @@ impl Redis {
             .recycle_timeout(Some(Duration::from_millis(250)))
             .runtime(Runtime::Tokio1)
             .build()
-            .map_err(|error| Error::Internal { context: "no pool for Redis", source: error.into() })?;
+            .map_err(|error| Error::Internal {
+                context: "no pool for Redis",
+                source: error.into(),
+            })?;
         let inner = Inner {
             client,
             own,
@@ -118,7 +124,9 @@ impl Redis {
     pub async fn config(&self, name: &str) -> Result<String, Error> {
         let mut own = self.own().await?;
         let pair: Vec<String> = self
-            .within_deadline(async { redis::cmd("CONFIG").arg("GET").arg(name).query_async(&mut own).await })
+            .within_deadline(async {
+                redis::cmd("CONFIG").arg("GET").arg(name).query_async(&mut own).await
+            })
             .await?;
         Ok(pair.into_iter().nth(1).unwrap_or_default())
     }
@@ -132,7 +140,10 @@ impl Redis {
     /// Writes a plain key, over a connection of its own.
     pub async fn write(&self, key: &str, value: &str) -> Result<(), Error> {
         let mut own = self.own().await?;
-        self.within_deadline(async { redis::cmd("SET").arg(key).arg(value).query_async(&mut own).await }).await
+        self.within_deadline(async {
+            redis::cmd("SET").arg(key).arg(value).query_async(&mut own).await
+        })
+        .await
     }
 
     async fn own(&self) -> Result<deadpool_redis::Connection, Error> {
@@ -147,16 +158,20 @@ impl Redis {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(CALL_TIMEOUT));
-        let mut shared = self.inner.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let mut shared =
+            self.inner.client.get_multiplexed_async_connection_with_config(&config).await?;
         // Read on this very connection, before its first script: another server behind the same address has another
         // lineage, and so has this one once it was restarted, promoted or forked.
-        let server: redis::InfoDict = redis::cmd("INFO").arg("server").query_async(&mut shared).await?;
-        let replication: redis::InfoDict = redis::cmd("INFO").arg("replication").query_async(&mut shared).await?;
+        let server: redis::InfoDict =
+            redis::cmd("INFO").arg("server").query_async(&mut shared).await?;
+        let replication: redis::InfoDict =
+            redis::cmd("INFO").arg("replication").query_async(&mut shared).await?;
         let part = |info: &redis::InfoDict, name| info.get::<String>(name).unwrap_or_default();
         if part(&replication, "role") != "master" {
             return Err(RedisError::from((ErrorKind::Client, "this Redis is a replica")));
         }
-        let lineage = format!("{}:{}", part(&server, "run_id"), part(&replication, "master_replid"));
+        let lineage =
+            format!("{}:{}", part(&server, "run_id"), part(&replication, "master_replid"));
         script::preload(&mut shared).await?;
         Ok(Connection { shared, lineage: lineage.into() })
     }
@@ -170,7 +185,8 @@ impl Redis {
     fn translate(&self, error: RedisError) -> Error {
         if error.is_timeout() {
             self.count_timeout();
-        } else if error.is_io_error() || error.is_connection_dropped() || leads_astray(error.kind()) {
+        } else if error.is_io_error() || error.is_connection_dropped() || leads_astray(error.kind())
+        {
             self.inner.current.store(None);
         }
         // A script of ours that Redis cannot run is a bug; everything else is Redis being away, full or busy.
@@ -178,7 +194,10 @@ impl Redis {
             && error.detail().is_some_and(|detail| detail.contains("script"));
         let misread = matches!(error.kind(), ErrorKind::Parse | ErrorKind::UnexpectedReturnType);
         if broken_script || misread {
-            Error::Internal { context: "Redis did not understand us, or we not it", source: error.into() }
+            Error::Internal {
+                context: "Redis did not understand us, or we not it",
+                source: error.into(),
+            }
         } else {
             Error::Unavailable { machine: Machine::Redis, source: error.into() }
         }

@@ -59,7 +59,8 @@ impl<const KEYS: usize, const ARGS: usize> Script<KEYS, ARGS> {
             invocation.arg(text);
         }
         let mut shared = connection.shared.clone();
-        let words: Vec<String> = redis.within_deadline(invocation.invoke_async(&mut shared)).await?;
+        let words: Vec<String> =
+            redis.within_deadline(invocation.invoke_async(&mut shared)).await?;
         Ok(Reply { script: self.name, words: words.into_iter() })
     }
 }
@@ -98,7 +99,10 @@ impl Reply {
         let mut what = format!("{} answered ", self.script);
         // Writing to a String cannot fail.
         let _ = write!(what, "{word:?}");
-        Error::Internal { context: "a script answered what its header does not say", source: what.into() }
+        Error::Internal {
+            context: "a script answered what its header does not say",
+            source: what.into(),
+        }
     }
 }
 

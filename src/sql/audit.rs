@@ -1,15 +1,18 @@
 //! The audit trail: who changed what, from what, to what. Rows are only ever added.
 
-use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter,
+    QueryOrder, QuerySelect,
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::entity::audit;
+use super::{Sql, from_db};
 use crate::clock::rfc3339;
 use crate::error::Error;
 use crate::ids::{IdempotencyKey, QueueName};
-use super::entity::audit;
-use super::{Sql, from_db};
 
 /// One thing an operator did.
 #[derive(Debug, Serialize, ToSchema)]
@@ -44,7 +47,15 @@ pub struct NewAudit {
 
 impl NewAudit {
     pub fn new(at: i64, operator: &str, action: &'static str, target: String) -> Self {
-        Self { at, operator: operator.to_owned(), action, target, key: None, before: None, after: None }
+        Self {
+            at,
+            operator: operator.to_owned(),
+            action,
+            target,
+            key: None,
+            before: None,
+            after: None,
+        }
     }
 
     pub fn of_queue(at: i64, operator: &str, action: &'static str, queue: &QueueName) -> Self {
@@ -76,7 +87,10 @@ impl NewAudit {
     }
 
     /// The row that the same key wrote before, if it did.
-    pub async fn same_key(&self, transaction: &impl ConnectionTrait) -> Result<Option<audit::Model>, Error> {
+    pub async fn same_key(
+        &self,
+        transaction: &impl ConnectionTrait,
+    ) -> Result<Option<audit::Model>, Error> {
         let Some(key) = &self.key else { return Ok(None) };
         audit::Entity::find()
             .filter(audit::Column::Action.eq(self.action))
@@ -103,7 +117,12 @@ impl Sql {
         if let Some(before) = before {
             query = query.filter(audit::Column::Id.lt(before));
         }
-        let rows = query.order_by_desc(audit::Column::Id).limit(limit).all(self.reader()).await.map_err(from_db)?;
+        let rows = query
+            .order_by_desc(audit::Column::Id)
+            .limit(limit)
+            .all(self.reader())
+            .await
+            .map_err(from_db)?;
         Ok(rows.into_iter().map(AuditEntry::from).collect())
     }
 }

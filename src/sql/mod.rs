@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use migrations::{Migrator, MigratorTrait};
 use sea_orm::{
-    AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    IsolationLevel, QueryResult, RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
-    TryGetable, Value,
+    AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction,
+    DbBackend, DbErr, IsolationLevel, QueryResult, RuntimeErr, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait, TryGetable, Value,
 };
 
 use crate::chance;
@@ -53,8 +53,12 @@ impl Sql {
             let writers = Database::connect(options(&url, 1)).await.map_err(from_db)?;
             (writers, Database::connect(options(&url, SQLITE_READERS)).await.map_err(from_db)?)
         } else {
-            let writers = Database::connect(options(&config.url, POSTGRES_WRITERS)).await.map_err(from_db)?;
-            (writers, Database::connect(options(&config.url, POSTGRES_READERS)).await.map_err(from_db)?)
+            let writers =
+                Database::connect(options(&config.url, POSTGRES_WRITERS)).await.map_err(from_db)?;
+            (
+                writers,
+                Database::connect(options(&config.url, POSTGRES_READERS)).await.map_err(from_db)?,
+            )
         };
         let backend = writers.get_database_backend();
         migrate(&writers).await?;
@@ -145,7 +149,11 @@ where
     let mut attempt = 1;
     loop {
         match transaction().await {
-            Err(Error::Internal { source, .. }) if attempt < ATTEMPTS_MAX && broke_off(source.as_ref()) => attempt += 1,
+            Err(Error::Internal { source, .. })
+                if attempt < ATTEMPTS_MAX && broke_off(source.as_ref()) =>
+            {
+                attempt += 1
+            }
             Err(Error::Internal { source, .. }) if broke_off(source.as_ref()) => {
                 return Err(Error::Unavailable { machine: Machine::Sql, source });
             }
@@ -190,7 +198,9 @@ pub fn from_db(error: DbErr) -> Error {
 
 fn sqlx_error(error: &DbErr) -> Option<&sqlx::Error> {
     match error {
-        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => Some(error),
+        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => {
+            Some(error)
+        }
         _ => None,
     }
 }
@@ -208,16 +218,22 @@ fn is_away(error: &sqlx::Error) -> bool {
         sqlx::Error::Database(refusal) => refusal.code().is_some_and(|code| {
             ["08", "53", "57", "58"].iter().any(|class| code.len() == 5 && code.starts_with(class))
                 || code == "55P03"
-                || code.parse::<i64>().is_ok_and(|code| code < 10_000 && [5, 6, 10, 13].contains(&(code & 0xff)))
+                || code
+                    .parse::<i64>()
+                    .is_ok_and(|code| code < 10_000 && [5, 6, 10, 13].contains(&(code & 0xff)))
         }),
         _ => false,
     }
 }
 
 fn broke_off(source: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
-    source.downcast_ref::<DbErr>().and_then(sqlx_error).and_then(sqlx::Error::as_database_error).is_some_and(
-        |refusal| refusal.code().is_some_and(|code| code == "40001" || code == "40P01"),
-    )
+    source
+        .downcast_ref::<DbErr>()
+        .and_then(sqlx_error)
+        .and_then(sqlx::Error::as_database_error)
+        .is_some_and(|refusal| {
+            refusal.code().is_some_and(|code| code == "40001" || code == "40P01")
+        })
 }
 
 fn options(url: &str, connections: u32) -> ConnectOptions {
@@ -243,7 +259,10 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
 /// SQLite has one writer, so a second Usher on the same file is refused at the door.
 fn lock_file(url: &str) -> Result<std::fs::File, Error> {
     let path = format!("{}.lock", url.trim_start_matches("sqlite://"));
-    let unavailable = |source: std::io::Error| Error::Unavailable { machine: Machine::Sql, source: source.into() };
+    let unavailable = |source: std::io::Error| Error::Unavailable {
+        machine: Machine::Sql,
+        source: source.into(),
+    };
     if let Some(dir) = Path::new(&path).parent() {
         std::fs::create_dir_all(dir).map_err(unavailable)?;
     }
@@ -260,7 +279,9 @@ async fn migrate(writers: &DatabaseConnection) -> Result<(), Error> {
         return Migrator::up(writers, None).await.map_err(from_db);
     }
     let guard = writers.begin().await.map_err(from_db)?;
-    let lock = format!("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
+    let lock = format!(
+        "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"
+    );
     guard.execute_unprepared(&lock).await.map_err(from_db)?;
     Migrator::up(&guard, None).await.map_err(from_db)?;
     guard.commit().await.map_err(from_db)
@@ -274,6 +295,9 @@ async fn installation(writers: &DatabaseConnection) -> Result<String, Error> {
         [chance::name()[..12].into()],
     );
     writers.execute_raw(fresh).await.map_err(from_db)?;
-    let row = writers.query_one_raw(Statement::from_string(backend, "SELECT id FROM installation")).await.map_err(from_db)?;
+    let row = writers
+        .query_one_raw(Statement::from_string(backend, "SELECT id FROM installation"))
+        .await
+        .map_err(from_db)?;
     get(&row.ok_or_else(|| Error::bug("the installation has no name"))?, "id")
 }

@@ -2,7 +2,8 @@
 
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, EntityTrait,
+    QueryFilter, QueryOrder, QuerySelect,
 };
 
 use crate::error::{Code, Error};
@@ -35,7 +36,12 @@ pub enum Expected {
 }
 
 impl Sql {
-    pub async fn create_queue(&self, name: &QueueName, policy: &Policy, audit: NewAudit) -> Result<Queue, Error> {
+    pub async fn create_queue(
+        &self,
+        name: &QueueName,
+        policy: &Policy,
+        audit: NewAudit,
+    ) -> Result<Queue, Error> {
         let transaction = self.begin().await?;
         let row = queue::ActiveModel {
             name: Set(name.to_string()),
@@ -69,7 +75,10 @@ impl Sql {
     }
 
     pub async fn queue_named(&self, name: &QueueName) -> Result<Option<Queue>, Error> {
-        let row = queue::Entity::find().filter(queue::Column::Name.eq(name.as_str())).one(self.reader()).await;
+        let row = queue::Entity::find()
+            .filter(queue::Column::Name.eq(name.as_str()))
+            .one(self.reader())
+            .await;
         row.map_err(from_db)?.map(Queue::try_from).transpose()
     }
 
@@ -86,7 +95,10 @@ impl Sql {
         if let Expected::Version(version) = expected
             && version != old.version
         {
-            return Err(Error::refused(Code::PolicyChanged, "somebody else changed this policy since it was read"));
+            return Err(Error::refused(
+                Code::PolicyChanged,
+                "somebody else changed this policy since it was read",
+            ));
         }
         let policy = old.policy.tuned(change)?;
         let row = queue::ActiveModel {
@@ -103,14 +115,22 @@ impl Sql {
     }
 
     /// Grants `count` turns by hand. The same key grants once.
-    pub async fn grant_by_hand(&self, name: &QueueName, count: i64, audit: NewAudit) -> Result<Queue, Error> {
+    pub async fn grant_by_hand(
+        &self,
+        name: &QueueName,
+        count: i64,
+        audit: NewAudit,
+    ) -> Result<Queue, Error> {
         let transaction = self.begin().await?;
         let old = locked(&transaction, name).await?;
         if let Some(earlier) = audit.same_key(&transaction).await? {
             return if earlier.after.as_deref() == Some(count.to_string().as_str()) {
                 Ok(old)
             } else {
-                Err(Error::refused(Code::IdempotencyKeyReuse, "this key granted another number of turns"))
+                Err(Error::refused(
+                    Code::IdempotencyKeyReuse,
+                    "this key granted another number of turns",
+                ))
             };
         }
         let row = queue::ActiveModel {
@@ -128,7 +148,12 @@ impl Sql {
 
     /// Notes which Redis server holds a queue's state, if nobody noted one before. Says whether it did.
     pub async fn adopt(&self, id: i64, lineage: &str, now: i64) -> Result<bool, Error> {
-        self.change_lineage(Condition::all().add(queue::Column::Id.eq(id)).add(queue::Column::Lineage.is_null()), lineage, now).await
+        self.change_lineage(
+            Condition::all().add(queue::Column::Id.eq(id)).add(queue::Column::Lineage.is_null()),
+            lineage,
+            now,
+        )
+        .await
     }
 
     /// Replaces one lineage by another on every queue that has it: a private Redis that was stopped cleanly.

@@ -88,10 +88,15 @@ impl Sql {
         retried(|| self.admit_once(grant, clock)).await
     }
 
-    async fn admit_once(&self, grant: &Grant<'_>, clock: &Clock) -> Result<Option<Admitted>, Error> {
+    async fn admit_once(
+        &self,
+        grant: &Grant<'_>,
+        clock: &Clock,
+    ) -> Result<Option<Admitted>, Error> {
         let transaction = self.begin().await?;
         // FOR SHARE, not KEY SHARE: only this stops a change of the epoch until we have committed.
-        let fence = format!("SELECT id FROM queue WHERE id = $1 AND epoch = $2 {}", self.lock("FOR SHARE"));
+        let fence =
+            format!("SELECT id FROM queue WHERE id = $1 AND epoch = $2 {}", self.lock("FOR SHARE"));
         let statement = self.statement(&fence, [grant.queue_id.into(), grant.epoch.into()]);
         if transaction.query_one_raw(statement).await.map_err(from_db)?.is_none() {
             return Ok(None);
@@ -110,7 +115,12 @@ impl Sql {
     }
 
     /// Ends the turns among `looks` whose time is over; another instance's locks are left alone.
-    async fn close_over(&self, transaction: &impl ConnectionTrait, grant: &Grant<'_>, now: i64) -> Result<(), Error> {
+    async fn close_over(
+        &self,
+        transaction: &impl ConnectionTrait,
+        grant: &Grant<'_>,
+        now: i64,
+    ) -> Result<(), Error> {
         let over = format!(
             "UPDATE turn SET ended_at = $2, end_reason = CASE WHEN claimed_at IS NULL THEN 'unclaimed' ELSE 'time' END
              WHERE queue_id = $1 AND seq IN (SELECT seq FROM turn WHERE queue_id = $1 AND seq IN {} AND ended_at IS NULL
@@ -119,12 +129,17 @@ impl Sql {
             self.lock("FOR UPDATE SKIP LOCKED")
         );
         let numbers = grant.looks.iter().map(|(_, number)| number.0.into());
-        let values: Vec<Value> = [grant.queue_id.into(), now.into()].into_iter().chain(numbers).collect();
+        let values: Vec<Value> =
+            [grant.queue_id.into(), now.into()].into_iter().chain(numbers).collect();
         transaction.execute_raw(self.statement(&over, values)).await.map(drop).map_err(from_db)
     }
 
     /// The numbers of a batch that may have a turn: not those whose owner was admitted with a later one.
-    async fn entitled(&self, transaction: &impl ConnectionTrait, grant: &Grant<'_>) -> Result<Vec<usize>, Error> {
+    async fn entitled(
+        &self,
+        transaction: &impl ConnectionTrait,
+        grant: &Grant<'_>,
+    ) -> Result<Vec<usize>, Error> {
         let batch = grant.batch;
         let admitted = format!(
             "SELECT user_id, seq, issued FROM turn WHERE queue_id = $1 AND user_id IN {} AND admitted_at IS NOT NULL",
@@ -132,18 +147,30 @@ impl Sql {
         );
         let users = batch.numbers.iter().map(|(user, _)| user.0.into());
         let values: Vec<Value> = std::iter::once(grant.queue_id.into()).chain(users).collect();
-        let rows = transaction.query_all_raw(self.statement(&admitted, values)).await.map_err(from_db)?;
+        let rows =
+            transaction.query_all_raw(self.statement(&admitted, values)).await.map_err(from_db)?;
         let mut earlier: HashMap<i64, Vec<(i64, i64)>> = HashMap::new();
         for row in rows {
-            earlier.entry(get(&row, "user_id")?).or_default().push((get(&row, "seq")?, get(&row, "issued")?));
+            earlier
+                .entry(get(&row, "user_id")?)
+                .or_default()
+                .push((get(&row, "seq")?, get(&row, "issued")?));
         }
         let outlived = |user: &UserId, number: &QueueNumber| {
-            earlier.get(&user.0).is_some_and(|turns| turns.iter().any(|(seq, issued)| *seq != number.0 && *issued >= number.0))
+            earlier.get(&user.0).is_some_and(|turns| {
+                turns.iter().any(|(seq, issued)| *seq != number.0 && *issued >= number.0)
+            })
         };
-        Ok((0..batch.numbers.len()).filter(|index| !outlived(&batch.numbers[*index].0, &batch.numbers[*index].1)).collect())
+        Ok((0..batch.numbers.len())
+            .filter(|index| !outlived(&batch.numbers[*index].0, &batch.numbers[*index].1))
+            .collect())
     }
 
-    async fn open(&self, transaction: &impl ConnectionTrait, grant: &Grant<'_>) -> Result<(), Error> {
+    async fn open(
+        &self,
+        transaction: &impl ConnectionTrait,
+        grant: &Grant<'_>,
+    ) -> Result<(), Error> {
         let batch = grant.batch;
         let entitled = self.entitled(transaction, grant).await?;
         if entitled.is_empty() {
@@ -157,7 +184,11 @@ impl Sql {
         let values = entitled.iter().flat_map(|index| {
             let (user, number) = batch.numbers[*index];
             let kind = if *index < batch.by_rate { batch.by_rate_kind } else { "manual" };
-            let ends_at = if number > batch.tuned { grant.claim_by } else { grant.claim_by.max(grant.told_by) };
+            let ends_at = if number > batch.tuned {
+                grant.claim_by
+            } else {
+                grant.claim_by.max(grant.told_by)
+            };
             let row: [Value; 8] = [
                 grant.queue_id.into(),
                 number.0.into(),
@@ -175,7 +206,12 @@ impl Sql {
 
     /// Gives every number of the batch that has no row one that is closed: whatever the reason, nothing can stick at
     /// the head of the line.
-    async fn void(&self, transaction: &impl ConnectionTrait, grant: &Grant<'_>, now: i64) -> Result<(), Error> {
+    async fn void(
+        &self,
+        transaction: &impl ConnectionTrait,
+        grant: &Grant<'_>,
+        now: i64,
+    ) -> Result<(), Error> {
         let void = format!(
             "INSERT INTO turn (queue_id, seq, user_id, kind, issued, ends_at, closes_at, ended_at, end_reason) VALUES {}
              ON CONFLICT DO NOTHING",
@@ -204,15 +240,25 @@ impl Sql {
         grant: &Grant<'_>,
     ) -> Result<HashMap<i64, Row>, Error> {
         let wanted = grant.batch.numbers.len() + grant.looks.len();
-        let read = format!("SELECT * FROM turn WHERE queue_id = $1 AND seq IN {}", placeholders(2, wanted, 1));
-        let numbers = grant.batch.numbers.iter().chain(grant.looks).map(|(_, number)| number.0.into());
+        let read = format!(
+            "SELECT * FROM turn WHERE queue_id = $1 AND seq IN {}",
+            placeholders(2, wanted, 1)
+        );
+        let numbers =
+            grant.batch.numbers.iter().chain(grant.looks).map(|(_, number)| number.0.into());
         let values: Vec<Value> = std::iter::once(grant.queue_id.into()).chain(numbers).collect();
-        let rows = transaction.query_all_raw(self.statement(&read, values)).await.map_err(from_db)?;
+        let rows =
+            transaction.query_all_raw(self.statement(&read, values)).await.map_err(from_db)?;
         rows.iter().map(|row| Row::read(row).map(|row| (row.turn.number.0, row))).collect()
     }
 
     /// What became of a person's number. No clock is compared: only rows decide.
-    pub async fn fate(&self, queue_id: i64, user: UserId, number: QueueNumber) -> Result<Fate, Error> {
+    pub async fn fate(
+        &self,
+        queue_id: i64,
+        user: UserId,
+        number: QueueNumber,
+    ) -> Result<Fate, Error> {
         let sql = "SELECT * FROM turn WHERE queue_id = $1 AND (seq = $2
                    OR (user_id = $3 AND admitted_at IS NOT NULL AND issued >= $2)) ORDER BY seq = $2 DESC LIMIT 1";
         let statement = self.statement(sql, [queue_id.into(), number.0.into(), user.0.into()]);
@@ -227,21 +273,36 @@ impl Sql {
     }
 
     /// Claims an open turn: from now on it lasts until `ends_at`. A turn that was claimed before, or is over, stays.
-    pub async fn claim(&self, queue_id: i64, number: QueueNumber, now: i64, ends_at: i64) -> Result<Option<Turn>, Error> {
+    pub async fn claim(
+        &self,
+        queue_id: i64,
+        number: QueueNumber,
+        now: i64,
+        ends_at: i64,
+    ) -> Result<Option<Turn>, Error> {
         let transaction = self.begin().await?;
         let claim = "UPDATE turn SET claimed_at = $3, ends_at = $4, closes_at = $4
                      WHERE queue_id = $1 AND seq = $2 AND ended_at IS NULL AND claimed_at IS NULL";
         let values = [queue_id.into(), number.0.into(), now.into(), ends_at.into()];
         transaction.execute_raw(self.statement(claim, values)).await.map_err(from_db)?;
-        let row = turn::Entity::find_by_id((queue_id, number.0)).one(&transaction).await.map_err(from_db)?;
+        let row = turn::Entity::find_by_id((queue_id, number.0))
+            .one(&transaction)
+            .await
+            .map_err(from_db)?;
         commit(transaction).await?;
         Ok(row.map(Turn::from))
     }
 
     /// Ends one claimed turn that may hold no seats any more.
-    pub async fn end_overdue(&self, queue_id: i64, number: QueueNumber, now: i64) -> Result<(), Error> {
+    pub async fn end_overdue(
+        &self,
+        queue_id: i64,
+        number: QueueNumber,
+        now: i64,
+    ) -> Result<(), Error> {
         let transaction = self.begin().await?;
-        let end = "UPDATE turn SET ended_at = $3, end_reason = 'time' WHERE queue_id = $1 AND seq = $2
+        let end =
+            "UPDATE turn SET ended_at = $3, end_reason = 'time' WHERE queue_id = $1 AND seq = $2
                    AND ended_at IS NULL AND claimed_at IS NOT NULL AND ends_at <= $3";
         let statement = self.statement(end, [queue_id.into(), number.0.into(), now.into()]);
         transaction.execute_raw(statement).await.map_err(from_db)?;
@@ -314,7 +375,9 @@ fn sort_out(grant: &Grant<'_>, rows: &HashMap<i64, Row>) -> Admitted {
     let mut admitted = Admitted::default();
     for (user, number) in &grant.batch.numbers {
         match rows.get(&number.0) {
-            Some(row) if row.turn.ended_at.is_none() && row.turn.user == *user => admitted.opened.push(row.turn.clone()),
+            Some(row) if row.turn.ended_at.is_none() && row.turn.user == *user => {
+                admitted.opened.push(row.turn.clone())
+            }
             _ => admitted.dropped.push((*user, *number)),
         }
     }
