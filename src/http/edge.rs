@@ -21,6 +21,10 @@ const REQUEST_ID_CHARS_MAX: usize = 64;
 /// No request is answered later than this; a body has its own deadline before it.
 const DEADLINE: Duration = Duration::from_secs(15);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What a browser may load: nothing for an answer of the API, our own files for the page of `/docs`.
+const API_CONTENT: &str = "default-src 'none'";
+const PAGE_CONTENT: &str =
+    "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'";
 
 /// The address of the peer, as the accept loop saw it.
 #[derive(Clone, Copy, Debug)]
@@ -42,9 +46,10 @@ pub async fn edge(State(app): State<App>, request: Request, next: Next) -> Respo
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    let content = if path.starts_with("/docs") { PAGE_CONTENT } else { API_CONTENT };
     headers
         .entry(header::CONTENT_SECURITY_POLICY)
-        .or_insert(HeaderValue::from_static("default-src 'none'"));
+        .or_insert(HeaderValue::from_static(content));
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         headers.insert(REQUEST_ID, id);
     }
