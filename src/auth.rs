@@ -151,6 +151,9 @@ fn invalid() -> Error {
 }
 
 fn check_times(expires_at: i64, not_before: i64, now: i64) -> Result<(), Error> {
+    if expires_at < 0 {
+        return Err(invalid());
+    }
     if now >= expires_at {
         return Err(Error::refused(Code::TokenExpired, "this token has expired"));
     }

@@ -199,7 +199,7 @@ impl Bookings {
     pub async fn booking(&self, id: BookingId, user: UserId) -> Result<Booking, Error> {
         let now = self.inner.clock.now_ms();
         let found = self.inner.sql.booking(id, user).await?.map(|booking| booking.at(now));
-        found.ok_or_else(|| missing(id))
+        found.ok_or_else(|| missing())
     }
 
     /// Lets a hold go. Twice is the same as once.
@@ -284,6 +284,6 @@ impl Bookings {
 }
 
 /// Not there, or not yours: the same answer.
-pub fn missing(id: BookingId) -> Error {
-    Error::refused(Code::BookingNotFound, format!("there is no booking {id}"))
+pub fn missing() -> Error {
+    Error::refused(Code::BookingNotFound, "there is no such booking")
 }

@@ -337,14 +337,14 @@ pub(crate) async fn locked(
     user: UserId,
 ) -> Result<(Option<turn::Model>, booking::Model), Error> {
     let found =
-        of_user(id, user).one(transaction).await.map_err(from_db)?.ok_or_else(|| missing(id))?;
+        of_user(id, user).one(transaction).await.map_err(from_db)?.ok_or_else(|| missing())?;
     let turn = turn::Entity::find_by_id((found.queue_id, found.turn_seq))
         .lock_exclusive()
         .one(transaction)
         .await;
     let turn = turn.map_err(from_db)?;
     let row = of_user(id, user).lock_exclusive().one(transaction).await.map_err(from_db)?;
-    Ok((turn, row.ok_or_else(|| missing(id))?))
+    Ok((turn, row.ok_or_else(|| missing())?))
 }
 
 /// Until when other live holds of the same person in the same queue last; 0 when there is none.

@@ -1,23 +1,17 @@
 //! From a request to domain types: the permission is the extractor. Everything that does not fit is refused here, with
 //! the code of the contract, before a handler runs.
 
-use std::time::Duration;
-
-use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::app::App;
 use crate::auth::{Caller, QueueToken, same_secret};
 use crate::error::{Code, Error};
 use crate::ids::{BookingId, ConcertId, IdempotencyKey, QueueName, UserId};
 
-/// Bodies of buyers are tiny; operators send whole seat plans.
-const BODY_BYTES_MAX: usize = 4 * 1_024;
-const ADMIN_BODY_BYTES_MAX: usize = 4 * 1_024 * 1_024;
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+pub use super::json::{AdminJson, Body, Json, parse_json};
+
 /// Entries of one page of a list, and the default.
 const LIMIT_MAX: u64 = 500;
 const LIMIT_DEFAULT: u64 = 50;
@@ -110,112 +104,6 @@ impl Query {
         let limit = number("limit").map_err(|_| bad())?.map_or(LIMIT_DEFAULT, i64::unsigned_abs);
         let before = number("before").map_err(|_| bad())?;
         if limit > LIMIT_MAX { Err(bad()) } else { Ok((limit, before)) }
-    }
-}
-
-/// A JSON body, and the code by which its wrong fields are known.
-pub trait Body: DeserializeOwned {
-    fn code_of(_pointer: &str) -> Code {
-        Code::InvalidField
-    }
-}
-
-/// A body of the public API.
-pub struct Json<T>(pub T);
-
-/// A body of the operators' API.
-pub struct AdminJson<T>(pub T);
-
-impl<T: Body, S: Send + Sync> FromRequest<S> for Json<T> {
-    type Rejection = Error;
-
-    async fn from_request(request: Request, _: &S) -> Result<Self, Error> {
-        read_json(request, BODY_BYTES_MAX).await.map(Self)
-    }
-}
-
-impl<T: Body, S: Send + Sync> FromRequest<S> for AdminJson<T> {
-    type Rejection = Error;
-
-    async fn from_request(request: Request, _: &S) -> Result<Self, Error> {
-        read_json(request, ADMIN_BODY_BYTES_MAX).await.map(Self)
-    }
-}
-
-async fn read_json<T: Body>(request: Request, bytes_max: usize) -> Result<T, Error> {
-    check_media_type(request.headers())?;
-    let too_large =
-        || Error::refused(Code::PayloadTooLarge, format!("a body is at most {bytes_max} bytes"));
-    let announced = request
-        .headers()
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: usize| length > bytes_max) {
-        return Err(too_large());
-    }
-    let body = Limited::new(request.into_body(), bytes_max).collect();
-    let bytes = match tokio::time::timeout(BODY_TIMEOUT, body).await {
-        Err(_) => {
-            return Err(Error::refused(Code::RequestTimeout, "the body did not arrive in time"));
-        }
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
-        Ok(Err(_)) => return Err(Error::refused(Code::InvalidJson, "the body broke off")),
-        Ok(Ok(body)) => body.to_bytes(),
-    };
-    parse_json(&bytes)
-}
-
-/// First whether it is JSON at all, then whether it is what was asked for.
-pub fn parse_json<T: Body>(bytes: &[u8]) -> Result<T, Error> {
-    let not_json = || Error::refused(Code::InvalidJson, "the body is not JSON");
-    let text = std::str::from_utf8(bytes).map_err(|_| not_json())?;
-    serde_json::from_str::<IgnoredAny>(text).map_err(|_| not_json())?;
-    let from = &mut serde_json::Deserializer::from_str(text);
-    serde_path_to_error::deserialize(from).map_err(|error| {
-        let (pointer, reason) = explain(&error);
-        Error::field(T::code_of(&pointer), &pointer, reason)
-    })
-}
-
-/// The place of a mistake as a JSON pointer, and a reason without line numbers.
-fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> (String, String) {
-    use serde_path_to_error::Segment;
-    let segments = error.path().iter().map(|segment| match segment {
-        Segment::Seq { index } => format!("/{index}"),
-        Segment::Map { key } => format!("/{key}"),
-        Segment::Enum { variant } => format!("/{variant}"),
-        Segment::Unknown => String::new(),
-    });
-    let mut pointer: String = segments.collect();
-    let said = error.inner().to_string();
-    let reason = said.split(" at line ").next().unwrap_or_default();
-    // A missing, unknown or repeated field is named in the reason, not in the path to the object that lacks it.
-    if let Some(field) = reason.split('`').nth(1).filter(|_| reason.contains(" field `")) {
-        let whole = format!("/{field}");
-        if !pointer.ends_with(&whole) {
-            pointer.push_str(&whole);
-        }
-    }
-    let brief = |text: &str| text.chars().take(160).collect::<String>();
-    (brief(&pointer), brief(reason))
-}
-
-fn check_media_type(headers: &HeaderMap) -> Result<(), Error> {
-    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
-        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
-    {
-        return Err(Error::refused(
-            Code::UnsupportedEncoding,
-            "send the body without Content-Encoding",
-        ));
-    }
-    let media_type =
-        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = media_type.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
-        Ok(())
-    } else {
-        Err(Error::refused(Code::UnsupportedMediaType, "send `Content-Type: application/json`"))
     }
 }
 

@@ -4,6 +4,7 @@ pub mod check;
 pub mod edge;
 pub mod extract;
 pub mod health;
+pub mod json;
 pub mod limits;
 pub mod openapi;
 pub mod reply;

@@ -144,7 +144,7 @@ pub struct EntryView {
     pub entry_id: i64,
     #[serde(rename = "type")]
     pub kind: TransferKind,
-    /// Signed: what it added to the balance.
+    /// Always positive: the type says which way it went.
     pub amount: i64,
     pub balance_after: i64,
     pub at: String,
@@ -159,7 +159,7 @@ impl From<Transfer> for EntryView {
         Self {
             entry_id: transfer.id,
             kind: transfer.kind,
-            amount: if purchase { -transfer.amount } else { transfer.amount },
+            amount: transfer.amount,
             balance_after: transfer.balance_after,
             at: rfc3339(transfer.at),
             booking_id: transfer.reference.parse().ok().filter(|_| purchase),

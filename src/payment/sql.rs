@@ -32,7 +32,8 @@ impl Sql {
 
     async fn pay_once(&self, wish: &PayBooking, clock: &Clock) -> Result<Paid, Error> {
         let transaction = self.begin().await?;
-        let (turn, row) = locked(&transaction, wish.booking, wish.user).await?;
+        let locked = locked(&transaction, wish.booking, wish.user).await;
+        let (turn, row) = locked.map_err(|error| awaited(error, wish.key.as_ref()))?;
         let booking = Booking::read(row)?;
         if let Some(key) = &wish.key {
             let used = by_key(&transaction, wish.user, TransferKind::Purchase, key).await?;
@@ -95,12 +96,12 @@ impl Sql {
         transaction
             .execute_raw(self.statement(make, [wish.user.0.into()]))
             .await
-            .map_err(from_db)?;
+            .map_err(|error| awaited(from_db(error), wish.key.as_ref()))?;
         let account = account::Entity::find_by_id(wish.user.0)
             .lock_exclusive()
             .one(&transaction)
             .await
-            .map_err(from_db)?;
+            .map_err(|error| awaited(from_db(error), wish.key.as_ref()))?;
         if let Some(key) = &wish.key
             && let Some(before) = by_key(&transaction, wish.user, TransferKind::TopUp, key).await?
         {
@@ -154,6 +155,14 @@ impl Transfer {
             reference: row.reference,
             at: row.at,
         })
+    }
+}
+
+/// A lock that stays taken may be held by the same request, still at work: what became of it is not known yet.
+fn awaited(error: Error, key: Option<&IdempotencyKey>) -> Error {
+    match error {
+        Error::Unavailable { source, .. } if key.is_some() => Error::OutcomeUnknown { source },
+        other => other,
     }
 }
 

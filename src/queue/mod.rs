@@ -235,7 +235,10 @@ impl Queues {
                     });
                 }
                 Joined::Full => {
-                    return Err(Error::refused(Code::QueueClosed, "nobody can join this queue now"));
+                    return Err(Error::refused(
+                        Code::QueueClosed,
+                        "nobody can join this queue now",
+                    ));
                 }
                 Joined::Stale => return Err(self.doubt(line)),
             }

@@ -21,7 +21,7 @@ use crate::config::SqlConfig;
 use crate::error::{Error, Machine};
 
 /// How long a request waits for a connection: longer would outlive its own deadline.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one statement may take, and how long it may wait for a row.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);

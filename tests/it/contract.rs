@@ -169,17 +169,19 @@ stories! {
         let cy = app.waiting_buyer().await;
         ann.hold(concert, ["A-1"]).await.held();
 
+        let answers = [
+            app.get("/nowhere").await,
+            app.get("/token/0").await,
+            app.get("/queue").await,
+            bob.hold(concert, ["A-2", "A-1"]).await,
+            bob.hold(gala, ["1"]).await,
+            cy.hold(concert, ["A-2"]).await,
+            bob.top_up(0).await,
+            bob.pay(999).await,
+        ];
+        let shown = answers.iter().map(literal).collect::<Vec<_>>().join("\n");
         // Twice in one process: once on each database.
-        insta::allow_duplicates! {
-            insta::assert_snapshot!(literal(&app.get("/nowhere").await), @"");
-            insta::assert_snapshot!(literal(&app.get("/token/0").await), @"");
-            insta::assert_snapshot!(literal(&app.get("/queue").await), @"");
-            insta::assert_snapshot!(literal(&bob.hold(concert, ["A-2", "A-1"]).await), @"");
-            insta::assert_snapshot!(literal(&bob.hold(gala, ["1"]).await), @"");
-            insta::assert_snapshot!(literal(&cy.hold(concert, ["A-2"]).await), @"");
-            insta::assert_snapshot!(literal(&bob.top_up(0).await), @"");
-            insta::assert_snapshot!(literal(&bob.pay(999).await), @"");
-        }
+        insta::allow_duplicates! { insta::assert_snapshot!(shown, @""); }
     }
 
     async fn the_document_lists_every_route_and_code(app: &TestApp) {

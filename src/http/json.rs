@@ -1,0 +1,156 @@
+//! Bodies: bounded in size, time and depth, strictly JSON, strictly of the shape that is asked for. No header decides
+//! here who somebody is; that is `extract.rs`.
+
+use std::time::Duration;
+
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+use crate::error::{Code, Error};
+
+/// Bodies of buyers are tiny; operators send whole seat plans.
+const BODY_BYTES_MAX: usize = 4 * 1_024;
+const ADMIN_BODY_BYTES_MAX: usize = 4 * 1_024 * 1_024;
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How deep JSON may nest: as deep as `serde_json` follows it.
+const DEPTH_MAX: usize = 128;
+
+/// A JSON body, and the code by which its wrong fields are known.
+pub trait Body: DeserializeOwned {
+    fn code_of(_pointer: &str) -> Code {
+        Code::InvalidField
+    }
+}
+
+/// A body of the public API.
+pub struct Json<T>(pub T);
+
+/// A body of the operators' API.
+pub struct AdminJson<T>(pub T);
+
+impl<T: Body, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Error> {
+        read_json(request, BODY_BYTES_MAX).await.map(Self)
+    }
+}
+
+impl<T: Body, S: Send + Sync> FromRequest<S> for AdminJson<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Error> {
+        read_json(request, ADMIN_BODY_BYTES_MAX).await.map(Self)
+    }
+}
+
+async fn read_json<T: Body>(request: Request, bytes_max: usize) -> Result<T, Error> {
+    check_media_type(request.headers())?;
+    let too_large =
+        || Error::refused(Code::PayloadTooLarge, format!("a body is at most {bytes_max} bytes"));
+    let announced = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: usize| length > bytes_max) {
+        return Err(too_large());
+    }
+    let body = Limited::new(request.into_body(), bytes_max).collect();
+    let bytes = match tokio::time::timeout(BODY_TIMEOUT, body).await {
+        Err(_) => {
+            return Err(Error::refused(Code::RequestTimeout, "the body did not arrive in time"));
+        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
+        Ok(Err(_)) => return Err(Error::refused(Code::InvalidJson, "the body broke off")),
+        Ok(Ok(body)) => body.to_bytes(),
+    };
+    parse_json(&bytes)
+}
+
+/// First whether it is JSON at all, then whether it is what was asked for.
+pub fn parse_json<T: Body>(bytes: &[u8]) -> Result<T, Error> {
+    let not_json = || Error::refused(Code::InvalidJson, "the body is not JSON");
+    let text = std::str::from_utf8(bytes).map_err(|_| not_json())?;
+    serde_json::from_str::<IgnoredAny>(text).map_err(|_| not_json())?;
+    if depth(text) > DEPTH_MAX {
+        return Err(not_json());
+    }
+    // Serde alone would read `[7, 100]` as the fields of an object in their order.
+    if !text.trim_start().starts_with('{') {
+        return Err(Error::field(Code::InvalidField, "", "is an object"));
+    }
+    let from = &mut serde_json::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(from).map_err(|error| {
+        let (pointer, reason) = explain(&error);
+        let of_object = is_of_object(&reason);
+        let code = if of_object { Code::InvalidField } else { T::code_of(&pointer) };
+        Error::field(code, &pointer, reason)
+    })
+}
+
+/// How deep a text nests that is known to be JSON.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => depth += 1,
+            b']' | b'}' if !quoted => depth -= 1,
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+/// Whether a field is missing, unknown or repeated: the reason names it, the path leads to its object.
+fn is_of_object(reason: &str) -> bool {
+    ["missing", "unknown", "duplicate"].iter().any(|what| reason.starts_with(&format!("{what} field `")))
+}
+
+/// The place of a mistake as a JSON pointer, and a reason without line numbers.
+fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> (String, String) {
+    use serde_path_to_error::Segment;
+    // RFC 6901.
+    let escaped = |key: &str| key.replace('~', "~0").replace('/', "~1");
+    let segments = error.path().iter().map(|segment| match segment {
+        Segment::Seq { index } => format!("/{index}"),
+        Segment::Map { key } => format!("/{}", escaped(key)),
+        Segment::Enum { variant } => format!("/{variant}"),
+        Segment::Unknown => String::new(),
+    });
+    let mut pointer: String = segments.collect();
+    let said = error.inner().to_string();
+    let reason = said.split(" at line ").next().unwrap_or_default();
+    if let Some(field) = reason.split('`').nth(1).filter(|_| is_of_object(reason)) {
+        let whole = format!("/{}", escaped(field));
+        if !pointer.ends_with(&whole) {
+            pointer.push_str(&whole);
+        }
+    }
+    let brief = |text: &str| text.chars().take(160).collect::<String>();
+    (brief(&pointer), brief(reason))
+}
+
+fn check_media_type(headers: &HeaderMap) -> Result<(), Error> {
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
+        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        return Err(Error::refused(
+            Code::UnsupportedEncoding,
+            "send the body without Content-Encoding",
+        ));
+    }
+    let media_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        Ok(())
+    } else {
+        Err(Error::refused(Code::UnsupportedMediaType, "send `Content-Type: application/json`"))
+    }
+}
