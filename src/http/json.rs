@@ -109,7 +109,9 @@ fn depth(json: &str) -> usize {
 
 /// Whether a field is missing, unknown or repeated: the reason names it, the path leads to its object.
 fn is_of_object(reason: &str) -> bool {
-    ["missing", "unknown", "duplicate"].iter().any(|what| reason.starts_with(&format!("{what} field `")))
+    ["missing", "unknown", "duplicate"]
+        .iter()
+        .any(|what| reason.starts_with(&format!("{what} field `")))
 }
 
 /// The place of a mistake as a JSON pointer, and a reason without line numbers.
