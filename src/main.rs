@@ -33,7 +33,7 @@ enum Command {
         demo: bool,
     },
     /// Operate a running server.
-    Ctl(ctl::Ctl),
+    Ctl(Box<ctl::Ctl>),
     /// Check settings, Redis, the database and their clocks, and say what is wrong.
     Doctor {
         /// A TOML file of settings; the environment goes over it.
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     let done = runtime.block_on(async {
         match Arguments::parse().command {
             Command::Serve { config, demo } => serve(config, demo).await,
-            Command::Ctl(ctl) => ctl::run(ctl).await,
+            Command::Ctl(ctl) => ctl::run(*ctl).await,
             Command::Doctor { config, json } => doctor::run(config, json).await,
         }
     });

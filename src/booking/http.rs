@@ -159,7 +159,7 @@ pub async fn of_user(
         .map(BookingView::from)
         .collect();
     let last = bookings.last().map(|booking| booking.booking_id.0);
-    Ok(page("bookings", bookings, limit, last).into_response())
+    Ok(page("bookings", &bookings, limit, last).into_response())
 }
 
 /// A page of bookings.

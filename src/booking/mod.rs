@@ -199,7 +199,7 @@ impl Bookings {
     pub async fn booking(&self, id: BookingId, user: UserId) -> Result<Booking, Error> {
         let now = self.inner.clock.now_ms();
         let found = self.inner.sql.booking(id, user).await?.map(|booking| booking.at(now));
-        found.ok_or_else(|| missing())
+        found.ok_or_else(missing)
     }
 
     /// Lets a hold go. Twice is the same as once.

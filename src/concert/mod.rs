@@ -266,7 +266,7 @@ fn check(request: &CreateConcert) -> Result<Vec<Seat>, Error> {
     check_text(&request.place, "/place", &mut problems);
     check_instant(request.starts_at, &mut problems);
     let mut problem = |pointer: String, reason: &str| {
-        problems.push(FieldProblem { pointer, reason: reason.to_owned() })
+        problems.push(FieldProblem { pointer, reason: reason.to_owned() });
     };
     let mut seats: Vec<Seat> = Vec::new();
     let mut known = std::collections::HashSet::new();

@@ -2,6 +2,7 @@
 //! What an operator changes while the shop is open is not here: that is policy, and lives in SQL.
 
 mod keys;
+mod settings;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use figment::providers::{Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
 pub use keys::{KeyState, Secret, TokenKey};
+pub use settings::{SETTINGS, Setting};
 
 const PREFIX: &str = "USHER_";
 const FILE_DEFAULT: &str = "usher.toml";
@@ -89,61 +91,6 @@ pub struct QueueConfig {
     pub poll_seconds_max: i64,
     /// People who may wait in one queue before it says `queue_full`.
     pub waiting_max: i64,
-}
-
-/// One setting, as the documents list it.
-pub struct Setting {
-    pub name: &'static str,
-    pub default: &'static str,
-    pub meaning: &'static str,
-}
-
-/// Every setting; a test holds the documents and the reader below against this list.
-pub const SETTINGS: &[Setting] = &[
-    setting("USHER_LISTEN", "127.0.0.1:8080", "address of the public API"),
-    setting("USHER_ADMIN_LISTEN", "127.0.0.1:8081", "address of the operators' API"),
-    setting("USHER_ADMIN_KEY", "made once", "bearer key of operators, at least 16 characters"),
-    setting(
-        "USHER_TOKEN_KEY",
-        "made once",
-        "base64 of 32 bytes, or `@FILE`: a list of keys with states",
-    ),
-    setting("USHER_TOKEN_SECONDS", "86400", "life of a queue token"),
-    setting("USHER_AUTH", "open on loopback", "`open` or `jwt`: how people prove who they are"),
-    setting(
-        "USHER_JWT_KEY_FILE",
-        "none",
-        "PEM public key, HMAC secret or JWKS (`.json`) of the identity provider",
-    ),
-    setting("USHER_JWT_ALGORITHM", "by the key", "`HS256`, `RS256`, `ES256` or `EdDSA`"),
-    setting("USHER_JWT_ISSUER", "any", "required `iss` of identity tokens"),
-    setting("USHER_JWT_AUDIENCE", "any", "required `aud` of identity tokens"),
-    setting("USHER_REDIS_URL", "a private Redis", "`redis://host:port/db` or `redis+unix:///path`"),
-    setting("USHER_REDIS_SERVER", "found in PATH", "program of the private Redis"),
-    setting(
-        "USHER_DATABASE_URL",
-        "SQLite in the data directory",
-        "`sqlite://PATH` or `postgres://…`",
-    ),
-    setting("USHER_DATA_DIR", "./var", "keys, SQLite and the private Redis"),
-    setting("USHER_RATE_LIMITS", "on with jwt", "`on` or `off`: limits per user and address"),
-    setting(
-        "USHER_TRUSTED_PROXIES",
-        "none",
-        "addresses whose X-Forwarded-For is believed, comma separated",
-    ),
-    setting("USHER_POLL_SECONDS_MAX", "30", "the longest poll interval told to a client"),
-    setting("USHER_WAITING_MAX", "2000000", "people who may wait in one queue"),
-    setting("USHER_LOG", "info", "filter of the log, e.g. `usher=debug`"),
-    setting(
-        "USHER_CONFIG",
-        "./usher.toml",
-        "the TOML file; keys are these names in lower case without `USHER_`",
-    ),
-];
-
-const fn setting(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
-    Setting { name, default, meaning }
 }
 
 /// The settings as they are written, before they are understood.
@@ -225,7 +172,7 @@ impl Config {
             }
             Some(path) => figment = figment.merge(Toml::file_exact(path)),
             None if Path::new(FILE_DEFAULT).is_file() => {
-                figment = figment.merge(Toml::file_exact(FILE_DEFAULT))
+                figment = figment.merge(Toml::file_exact(FILE_DEFAULT));
             }
             None => {}
         }
@@ -253,7 +200,10 @@ impl Reader {
             None => matches!(identity, Identity::Jwt { .. }),
             Some("on") => true,
             Some("off") => false,
-            Some(_) => self.problem("USHER_RATE_LIMITS", "is `on` or `off`"),
+            Some(_) => {
+                self.problem("USHER_RATE_LIMITS", "is `on` or `off`");
+                false
+            }
         };
         let trusted_proxies = self.addresses(written.trusted_proxies.as_deref());
         let token_seconds =
@@ -274,7 +224,7 @@ impl Reader {
             self.problem(
                 "USHER_TOKEN_KEY",
                 "is required with USHER_REDIS_URL: every instance must sign with the same key",
-            )
+            );
         }
         if !self.problems.is_empty() {
             return Err(Problems(self.problems));
@@ -294,10 +244,9 @@ impl Reader {
         }
     }
 
-    /// Notes a problem and hands back something to go on with, so that all problems are told together.
-    fn problem<T: Default>(&mut self, name: &str, what: &str) -> T {
+    /// Notes a problem and goes on, so that all problems are told together.
+    fn problem(&mut self, name: &str, what: &str) {
         self.problems.push(format!("{name} {what}"));
-        T::default()
     }
 
     fn address(&mut self, name: &str, written: Option<&str>, default: &str) -> SocketAddr {
@@ -314,7 +263,8 @@ impl Reader {
             written.unwrap_or_default().split(',').map(str::trim).filter(|item| !item.is_empty());
         let parsed: Result<Vec<IpAddr>, _> = items.map(str::parse).collect();
         parsed.unwrap_or_else(|_| {
-            self.problem("USHER_TRUSTED_PROXIES", "is a list of addresses, separated by commas")
+            self.problem("USHER_TRUSTED_PROXIES", "is a list of addresses, separated by commas");
+            Vec::new()
         })
     }
 
@@ -334,7 +284,8 @@ impl Reader {
             self.problem(
                 name,
                 &format!("is a whole number from {} to {}", range.start(), range.end()),
-            )
+            );
+            default
         })
     }
 
@@ -346,7 +297,7 @@ impl Reader {
             ),
             (None | Some("open"), _) => (),
             (Some("jwt"), None) => {
-                self.problem("USHER_JWT_KEY_FILE", "is required with USHER_AUTH=jwt")
+                self.problem("USHER_JWT_KEY_FILE", "is required with USHER_AUTH=jwt");
             }
             (Some("jwt"), Some(key_file)) => {
                 return Identity::Jwt {
@@ -368,7 +319,7 @@ impl Reader {
             .iter()
             .any(|scheme| url.starts_with(scheme))
         {
-            self.problem("USHER_DATABASE_URL", "begins with `sqlite://` or `postgres://`")
+            self.problem("USHER_DATABASE_URL", "begins with `sqlite://` or `postgres://`");
         }
         SqlConfig { url }
     }

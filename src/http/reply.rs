@@ -211,7 +211,7 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 /// A list and the id from which the next page goes on: `null` when this was the last.
 pub fn page<T: Serialize>(
     name: &str,
-    items: Vec<T>,
+    items: &[T],
     limit: u64,
     last_id: Option<i64>,
 ) -> axum::Json<Value> {

@@ -182,7 +182,7 @@ pub async fn history(
     let entries: Vec<EntryView> =
         app.payment.history(user, limit, before).await?.into_iter().map(EntryView::from).collect();
     let last = entries.last().map(|entry| entry.entry_id);
-    Ok(page("entries", entries, limit, last).into_response())
+    Ok(page("entries", &entries, limit, last).into_response())
 }
 
 /// A page of movements.

@@ -34,7 +34,7 @@ impl Sql {
         let transaction = self.begin().await?;
         let locked = locked(&transaction, wish.booking, wish.user).await;
         let (turn, row) = locked.map_err(|error| awaited(error, wish.key.as_ref()))?;
-        let booking = Booking::read(row)?;
+        let booking = Booking::try_from(row)?;
         if let Some(key) = &wish.key {
             let used = by_key(&transaction, wish.user, TransferKind::Purchase, key).await?;
             if used.is_some_and(|transfer| transfer.reference != booking.id.to_string()) {

@@ -255,7 +255,7 @@ pub async fn show_policy(
     _: Operator,
     Path(name): Path<QueueName>,
 ) -> Result<Response, Error> {
-    Ok(policy(&*app.queue.reread_line(&name).await?.queue()))
+    Ok(policy(&app.queue.reread_line(&name).await?.queue()))
 }
 
 /// Change any of the policy's fields. With `If-Match`, only if nobody changed it since.
@@ -310,7 +310,7 @@ pub async fn audit(State(app): State<App>, _: Operator, query: Query) -> Result<
     let (limit, before) = query.page()?;
     let entries = app.queue.audit(query.queue()?.as_ref(), limit, before).await?;
     let last = entries.last().map(|entry| entry.audit_id);
-    Ok(page("entries", entries, limit, last).into_response())
+    Ok(page("entries", &entries, limit, last).into_response())
 }
 
 /// A page of the audit.

@@ -95,7 +95,7 @@ impl Line {
     }
 
     /// Takes a newer row; an older one that arrives late is ignored.
-    pub fn learn(&self, queue: Queue) {
+    pub fn learn(&self, queue: &Queue) {
         self.queue.rcu(|known| {
             let newer = (queue.epoch, queue.version) > (known.epoch, known.version);
             let adopted = queue.version == known.version && queue.lineage != known.lineage;

@@ -152,7 +152,7 @@ where
             Err(Error::Internal { source, .. })
                 if attempt < ATTEMPTS_MAX && broke_off(source.as_ref()) =>
             {
-                attempt += 1
+                attempt += 1;
             }
             Err(Error::Internal { source, .. }) if broke_off(source.as_ref()) => {
                 return Err(Error::Unavailable { machine: Machine::Sql, source });

@@ -376,7 +376,7 @@ fn sort_out(grant: &Grant<'_>, rows: &HashMap<i64, Row>) -> Admitted {
     for (user, number) in &grant.batch.numbers {
         match rows.get(&number.0) {
             Some(row) if row.turn.ended_at.is_none() && row.turn.user == *user => {
-                admitted.opened.push(row.turn.clone())
+                admitted.opened.push(row.turn.clone());
             }
             _ => admitted.dropped.push((*user, *number)),
         }

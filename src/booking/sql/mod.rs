@@ -1,7 +1,9 @@
-//! Holds and bookings in SQL: a seat is held when, and only when, the primary key of `seat_claim` took its row.
+//! Bookings in SQL: reading, cancelling, leaving, expiring. How one begins stands in `hold.rs`.
 //!
 //! Locks are taken in one order everywhere: turn, booking, seat claims by seat, account. Instants are judged by a clock
 //! read after the locks are held.
+
+mod hold;
 
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -9,12 +11,14 @@ use sea_orm::{
     EntityTrait, QueryFilter, QueryOrder, QuerySelect, Value,
 };
 
-use super::{Hold, missing};
+use super::missing;
 use crate::clock::Clock;
 use crate::error::{Code, Error};
 use crate::ids::{BookingId, ConcertId, QueueNumber, SeatId, UserId};
 use crate::sql::entity::{booking, seat_claim, turn};
-use crate::sql::{Sql, commit, from_db, get, placeholders, retried, violated};
+use crate::sql::{Sql, commit, from_db, get, placeholders, retried};
+
+pub use hold::HoldOutcome;
 
 /// How many bookings one sweep marks as expired: a short transaction that comes again.
 const EXPIRE_MAX: u64 = 500;
@@ -72,8 +76,12 @@ impl Booking {
         }
         self
     }
+}
 
-    pub(crate) fn read(row: booking::Model) -> Result<Self, Error> {
+impl TryFrom<booking::Model> for Booking {
+    type Error = Error;
+
+    fn try_from(row: booking::Model) -> Result<Self, Error> {
         Ok(Self {
             id: BookingId(row.id),
             queue_id: row.queue_id,
@@ -90,14 +98,6 @@ impl Booking {
     }
 }
 
-/// What SQL made of a hold.
-#[derive(Debug)]
-pub enum HoldOutcome {
-    Held(Booking),
-    Taken(Vec<SeatId>),
-    NotActive,
-}
-
 /// Who has a seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
@@ -106,87 +106,10 @@ pub enum Owner {
 }
 
 impl Sql {
-    /// Holds every seat or none; the same wish of the same person finds the hold it made before.
-    pub async fn hold(&self, hold: &Hold, clock: &Clock) -> Result<HoldOutcome, Error> {
-        retried(|| self.hold_once(hold, clock)).await
-    }
-
-    async fn hold_once(&self, hold: &Hold, clock: &Clock) -> Result<HoldOutcome, Error> {
-        let transaction = self.begin().await?;
-        let turn = turn::Entity::find_by_id((hold.queue_id, hold.number.0))
-            .lock_exclusive()
-            .one(&transaction)
-            .await
-            .map_err(from_db)?;
-        let now = clock.now_ms();
-        let live = |turn: &turn::Model| {
-            turn.user_id == hold.user.0
-                && turn.ended_at.is_none()
-                && (turn.claimed_at.is_none() || now < turn.ends_at)
-        };
-        let Some(turn) = turn.filter(live) else { return Ok(HoldOutcome::NotActive) };
-        if let Some(earlier) = earlier(&transaction, hold, now).await? {
-            return Ok(HoldOutcome::Held(earlier));
-        }
-        within_limit(&transaction, hold, now).await?;
-        let booking = insert(&transaction, hold, now).await?;
-        let got =
-            self.claim_seats(&transaction, hold, (booking.id, booking.expires_at), now).await?;
-        if got.len() < hold.seats.len() {
-            // Dropped without a commit: a request that loses leaves nothing behind.
-            return Ok(HoldOutcome::Taken(
-                hold.seats.iter().filter(|seat| !got.contains(seat)).cloned().collect(),
-            ));
-        }
-        let ends_at = if turn.claimed_at.is_some() { turn.ends_at } else { now + hold.session_ms };
-        let claimed = turn::ActiveModel {
-            queue_id: Set(turn.queue_id),
-            seq: Set(turn.seq),
-            claimed_at: Set(turn.claimed_at.or(Some(now))),
-            ends_at: Set(ends_at),
-            closes_at: Set(turn.closes_at.max(ends_at).max(booking.expires_at)),
-            ..Default::default()
-        };
-        claimed.update(&transaction).await.map_err(from_db)?;
-        commit(transaction).await?;
-        Booking::read(booking).map(HoldOutcome::Held)
-    }
-
-    /// Takes the seats that are free or whose hold has lapsed; says which it got.
-    async fn claim_seats(
-        &self,
-        transaction: &DatabaseTransaction,
-        hold: &Hold,
-        (booking, until): (i64, i64),
-        now: i64,
-    ) -> Result<Vec<SeatId>, Error> {
-        let mut seats = hold.seats.clone();
-        seats.sort_unstable();
-        let claim = format!(
-            "INSERT INTO seat_claim (concert_id, seat_id, booking_id, until) VALUES {}
-             ON CONFLICT (concert_id, seat_id) DO UPDATE SET booking_id = excluded.booking_id, until = excluded.until
-             WHERE seat_claim.until IS NOT NULL AND seat_claim.until <= $1 RETURNING seat_id",
-            placeholders(2, 4, seats.len())
-        );
-        let rows = seats.iter().flat_map(|seat| {
-            let row: [Value; 4] =
-                [hold.concert.0.into(), seat.as_str().into(), booking.into(), until.into()];
-            row
-        });
-        let values: Vec<Value> =
-            std::iter::once((now - hold.grace_ms).into()).chain(rows).collect();
-        let got =
-            transaction.query_all_raw(self.statement(&claim, values)).await.map_err(from_db)?;
-        got.iter()
-            .map(|row| Ok(SeatId::parse(&get::<String>(row, "seat_id")?)))
-            .filter_map(Result::transpose)
-            .collect()
-    }
-
     /// A booking of this user.
     pub async fn booking(&self, id: BookingId, user: UserId) -> Result<Option<Booking>, Error> {
         let row = of_user(id, user).one(self.reader()).await.map_err(from_db)?;
-        row.map(Booking::read).transpose()
+        row.map(Booking::try_from).transpose()
     }
 
     pub async fn bookings_of(
@@ -205,7 +128,7 @@ impl Sql {
             .all(self.reader())
             .await
             .map_err(from_db)?;
-        rows.into_iter().map(Booking::read).collect()
+        rows.into_iter().map(Booking::try_from).collect()
     }
 
     /// Cancels a hold. `None`: it was over already.
@@ -226,7 +149,7 @@ impl Sql {
     ) -> Result<Option<Booking>, Error> {
         let transaction = self.begin().await?;
         let (turn, row) = locked(&transaction, id, user).await?;
-        let booking = Booking::read(row)?;
+        let booking = Booking::try_from(row)?;
         match booking.status {
             BookingStatus::Held => {}
             BookingStatus::Paid => {
@@ -285,7 +208,7 @@ impl Sql {
         let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
         set_cancelled(&transaction, &ids).await?;
         commit(transaction).await?;
-        rows.into_iter().map(Booking::read).collect()
+        rows.into_iter().map(Booking::try_from).collect()
     }
 
     /// Who has these seats at `now`.
@@ -336,15 +259,14 @@ pub(crate) async fn locked(
     id: BookingId,
     user: UserId,
 ) -> Result<(Option<turn::Model>, booking::Model), Error> {
-    let found =
-        of_user(id, user).one(transaction).await.map_err(from_db)?.ok_or_else(|| missing())?;
+    let found = of_user(id, user).one(transaction).await.map_err(from_db)?.ok_or_else(missing)?;
     let turn = turn::Entity::find_by_id((found.queue_id, found.turn_seq))
         .lock_exclusive()
         .one(transaction)
         .await;
     let turn = turn.map_err(from_db)?;
     let row = of_user(id, user).lock_exclusive().one(transaction).await.map_err(from_db)?;
-    Ok((turn, row.ok_or_else(|| missing())?))
+    Ok((turn, row.ok_or_else(missing)?))
 }
 
 /// Until when other live holds of the same person in the same queue last; 0 when there is none.
@@ -385,100 +307,4 @@ async fn set_cancelled(transaction: &DatabaseTransaction, ids: &[i64]) -> Result
         .await
         .map(drop)
         .map_err(from_db)
-}
-
-/// The booking that this very wish made before, if there is one.
-async fn earlier(
-    transaction: &DatabaseTransaction,
-    hold: &Hold,
-    now: i64,
-) -> Result<Option<Booking>, Error> {
-    let same = |row: &booking::Model| {
-        row.concert_id == hold.concert.0 && row.seats == SeatId::join(&hold.seats)
-    };
-    if let Some(key) = &hold.key {
-        let keyed = booking::Entity::find()
-            .filter(booking::Column::UserId.eq(hold.user.0))
-            .filter(booking::Column::IdemKey.eq(key.as_str()))
-            .one(transaction)
-            .await
-            .map_err(from_db)?;
-        if let Some(row) = keyed {
-            if !same(&row) {
-                return Err(Error::refused(Code::IdempotencyKeyReuse, "this key held other seats"));
-            }
-            let booking = Booking::read(row)?.at(now);
-            return match booking.status {
-                BookingStatus::Held | BookingStatus::Paid => Ok(Some(booking)),
-                _ => Err(Error::refused(Code::HoldExpired, "the hold of this key is over")),
-            };
-        }
-    }
-    let mine = booking::Entity::find()
-        .filter(booking::Column::QueueId.eq(hold.queue_id))
-        .filter(booking::Column::UserId.eq(hold.user.0))
-        .filter(booking::Column::Status.eq(BookingStatus::Held.as_str()))
-        .order_by_asc(booking::Column::Id)
-        .all(transaction)
-        .await
-        .map_err(from_db)?;
-    let live = mine.into_iter().find(|row| row.expires_at > now && same(row));
-    live.map(Booking::read).transpose()
-}
-
-/// Refuses more seats than one person may have of a concert.
-async fn within_limit(
-    transaction: &DatabaseTransaction,
-    hold: &Hold,
-    now: i64,
-) -> Result<(), Error> {
-    let Some(seats_max) = hold.seats_per_user_max else { return Ok(()) };
-    let mine = booking::Entity::find()
-        .filter(booking::Column::UserId.eq(hold.user.0))
-        .filter(booking::Column::ConcertId.eq(hold.concert.0))
-        .filter(
-            booking::Column::Status
-                .is_in([BookingStatus::Held.as_str(), BookingStatus::Paid.as_str()]),
-        )
-        .all(transaction)
-        .await
-        .map_err(from_db)?;
-    let counts =
-        |row: &&booking::Model| row.status == BookingStatus::Paid.as_str() || row.expires_at > now;
-    let had: i64 = mine.iter().filter(counts).map(|row| row.seat_count).sum();
-    if had + hold.seats.len() as i64 > seats_max {
-        return Err(Error::refused(
-            Code::PurchaseLimit,
-            format!("at most {seats_max} seats a person for this concert"),
-        ));
-    }
-    Ok(())
-}
-
-async fn insert(
-    transaction: &DatabaseTransaction,
-    hold: &Hold,
-    now: i64,
-) -> Result<booking::Model, Error> {
-    let row = booking::ActiveModel {
-        queue_id: Set(hold.queue_id),
-        turn_seq: Set(hold.number.0),
-        user_id: Set(hold.user.0),
-        concert_id: Set(hold.concert.0),
-        seats: Set(SeatId::join(&hold.seats)),
-        seat_count: Set(hold.seats.len() as i64),
-        amount: Set(hold.amount),
-        status: Set(BookingStatus::Held.as_str().to_owned()),
-        made_at: Set(now),
-        expires_at: Set(now + hold.hold_ms),
-        idem_key: Set(hold.key.as_ref().map(|key| key.as_str().to_owned())),
-        ..Default::default()
-    };
-    row.insert(transaction).await.map_err(|error| {
-        if violated(&error, "booking_key_is_unique") || violated(&error, "booking.idem_key") {
-            Error::refused(Code::IdempotencyKeyReuse, "this key held other seats")
-        } else {
-            from_db(error)
-        }
-    })
 }

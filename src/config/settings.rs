@@ -1,0 +1,56 @@
+//! The names of all settings, with their defaults and meanings: what the documents show and the reader accepts.
+
+/// One setting, as the documents list it.
+pub struct Setting {
+    pub name: &'static str,
+    pub default: &'static str,
+    pub meaning: &'static str,
+}
+
+/// Every setting; a test holds the documents and the reader below against this list.
+pub const SETTINGS: &[Setting] = &[
+    setting("USHER_LISTEN", "127.0.0.1:8080", "address of the public API"),
+    setting("USHER_ADMIN_LISTEN", "127.0.0.1:8081", "address of the operators' API"),
+    setting("USHER_ADMIN_KEY", "made once", "bearer key of operators, at least 16 characters"),
+    setting(
+        "USHER_TOKEN_KEY",
+        "made once",
+        "base64 of 32 bytes, or `@FILE`: a list of keys with states",
+    ),
+    setting("USHER_TOKEN_SECONDS", "86400", "life of a queue token"),
+    setting("USHER_AUTH", "open on loopback", "`open` or `jwt`: how people prove who they are"),
+    setting(
+        "USHER_JWT_KEY_FILE",
+        "none",
+        "PEM public key, HMAC secret or JWKS (`.json`) of the identity provider",
+    ),
+    setting("USHER_JWT_ALGORITHM", "by the key", "`HS256`, `RS256`, `ES256` or `EdDSA`"),
+    setting("USHER_JWT_ISSUER", "any", "required `iss` of identity tokens"),
+    setting("USHER_JWT_AUDIENCE", "any", "required `aud` of identity tokens"),
+    setting("USHER_REDIS_URL", "a private Redis", "`redis://host:port/db` or `redis+unix:///path`"),
+    setting("USHER_REDIS_SERVER", "found in PATH", "program of the private Redis"),
+    setting(
+        "USHER_DATABASE_URL",
+        "SQLite in the data directory",
+        "`sqlite://PATH` or `postgres://…`",
+    ),
+    setting("USHER_DATA_DIR", "./var", "keys, SQLite and the private Redis"),
+    setting("USHER_RATE_LIMITS", "on with jwt", "`on` or `off`: limits per user and address"),
+    setting(
+        "USHER_TRUSTED_PROXIES",
+        "none",
+        "addresses whose X-Forwarded-For is believed, comma separated",
+    ),
+    setting("USHER_POLL_SECONDS_MAX", "30", "the longest poll interval told to a client"),
+    setting("USHER_WAITING_MAX", "2000000", "people who may wait in one queue"),
+    setting("USHER_LOG", "info", "filter of the log, e.g. `usher=debug`"),
+    setting(
+        "USHER_CONFIG",
+        "./usher.toml",
+        "the TOML file; keys are these names in lower case without `USHER_`",
+    ),
+];
+
+const fn setting(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+    Setting { name, default, meaning }
+}
