@@ -5,7 +5,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
+/// RFC 3339 in UTC, always with milliseconds: texts of equal length sort like their instants.
+const RFC3339_MS: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
 /// Where instants come from: the machine, or a hand that turns it (tests).
 #[derive(Clone, Debug)]
@@ -54,7 +59,7 @@ pub fn rfc3339(at_ms: i64) -> String {
     let nanos = i128::from(at_ms).saturating_mul(1_000_000);
     OffsetDateTime::from_unix_timestamp_nanos(nanos)
         .ok()
-        .and_then(|at| at.format(&Rfc3339).ok())
+        .and_then(|at| at.format(RFC3339_MS).ok())
         .unwrap_or_default()
 }
 
@@ -65,7 +70,7 @@ mod tests {
     #[test]
     fn instants_are_shown_in_utc_with_their_milliseconds() {
         assert_eq!(rfc3339(1_800_000_000_123), "2027-01-15T08:00:00.123Z");
-        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
     }
 
     #[test]

@@ -71,8 +71,8 @@ fn complain(error: &anyhow::Error) -> ExitCode {
 }
 
 async fn serve(file: Option<PathBuf>, demo: bool) -> anyhow::Result<()> {
-    telemetry::log(&Config::log_filter());
     let config = Config::load(file.as_deref())?;
+    telemetry::log(&config.log);
     if matches!(config.auth.identity, Identity::Open) {
         tracing::warn!(
             "USHER_AUTH=open: every caller is believed to be who he says; this is for loopback only"

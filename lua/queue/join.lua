@@ -2,7 +2,7 @@
 --[[ join: give a person the number he has already, or the next one.
 
 KEYS  1 generation  string  the epoch whose state this is
-      2 line        hash    n: arrivals of this epoch; idle_ms: since when nobody waited
+      2 line        hash    n: arrivals of this epoch; idle_ms: until when nobody waited
       3 wait        zset    user -> number
       4 pend        zset    user -> number
       5 turns       hash    user -> number

@@ -6,12 +6,13 @@ pub mod redis;
 pub mod sql;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::concert::{Concert, Concerts};
 use crate::error::{Code, Error};
 use crate::ids::{BookingId, ConcertId, IdempotencyKey, QueueName, QueueNumber, SeatId, UserId};
-use crate::queue::{Line, Place, Queues};
+use crate::queue::{Line, Queues, Status};
 use crate::redis::Redis;
 use crate::sql::Sql;
 use redis::{Marked, RedisSeats};
@@ -19,6 +20,9 @@ pub use sql::{Booking, BookingStatus, HoldOutcome};
 
 /// More seats than any policy allows, so that a list is bounded before its queue is known.
 pub const SEATS_PARSED_MAX: usize = 100;
+
+/// When somebody who was not admitted may try to book again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The holds and sales of every concert.
 #[derive(Clone)]
@@ -83,17 +87,18 @@ impl Bookings {
         let line = self.inner.queues.line(&concert.queue).await?;
         let hold = self.price(&line, &concert, wish).await?;
         let marks = self.marks(&line, concert.id).await?;
-        let until = self.inner.clock.now_ms() + hold.hold_ms + self.inner.grace_ms;
-        match marks
-            .hold((hold.user, hold.number), self.inner.clock.now_ms(), until, &hold.seats)
-            .await?
-        {
+        let mut marked = self.mark(&marks, &hold).await?;
+        if marked == Marked::NotActive {
+            self.await_turn(&line, &hold).await?;
+            marked = self.mark(&marks, &hold).await?;
+        }
+        match marked {
             Marked::Held => {}
             Marked::Taken(taken) => {
                 metrics::counter!("usher_hold_conflicts_total").increment(1);
                 return Err(Error::SeatsTaken { taken });
             }
-            Marked::NotActive => return Err(self.not_active(&hold, &line).await),
+            Marked::NotActive => return Err(not_yet(None)),
             Marked::Stale => return Err(Error::queue_rebuilding()),
         }
         match self.inner.sql.hold(&hold, &self.inner.clock).await {
@@ -109,7 +114,8 @@ impl Bookings {
             }
             Ok(HoldOutcome::NotActive) => {
                 self.copy_truth(&marks, &hold).await;
-                Err(self.not_active(&hold, &line).await)
+                self.await_turn(&line, &hold).await?;
+                Err(Error::turn_ended())
             }
             // What became of it is not known: the marks stay, and lapse by themselves.
             Err(error @ Error::OutcomeUnknown { .. }) => Err(error),
@@ -157,19 +163,24 @@ impl Bookings {
         })
     }
 
-    /// Why somebody whose number has no live turn cannot hold seats: he still waits, or his turn is over.
-    async fn not_active(&self, hold: &Hold, line: &Arc<Line>) -> Error {
+    async fn mark(&self, marks: &RedisSeats<'_>, hold: &Hold) -> Result<Marked, Error> {
+        let now = self.inner.clock.now_ms();
+        let until = now + hold.hold_ms + self.inner.grace_ms;
+        marks.hold((hold.user, hold.number), now, until, &hold.seats).await
+    }
+
+    /// Redis knows of no turn. Either there is none, which is the error; or SQL has opened it a moment ago, and one
+    /// tick makes Redis agree.
+    async fn await_turn(&self, line: &Arc<Line>, hold: &Hold) -> Result<(), Error> {
         let queue = line.queue();
-        match self.inner.queues.poll(&queue.name, hold.user, hold.number, queue.epoch).await {
-            Ok(Place {
-                status: crate::queue::Status::Waiting { position, poll_after_ms, .. },
-                ..
-            }) => {
-                let retry_after = std::time::Duration::from_millis(poll_after_ms.unsigned_abs());
-                Error::NotAdmitted { position, retry_after }
+        let place =
+            self.inner.queues.poll(&queue.name, hold.user, hold.number, queue.epoch).await?;
+        match place.status {
+            Status::Waiting { position, .. } => Err(not_yet(position)),
+            Status::Active { .. } => {
+                self.inner.queues.tick_soon(line).await;
+                Ok(())
             }
-            Ok(_) => Error::turn_ended(),
-            Err(error) => error,
         }
     }
 
@@ -281,6 +292,11 @@ impl Bookings {
     pub fn queues(&self) -> &Queues {
         &self.inner.queues
     }
+}
+
+/// Still waiting: when to ask again is for `GET /queue` to say in detail.
+fn not_yet(position: Option<i64>) -> Error {
+    Error::NotAdmitted { position, retry_after: RETRY_AFTER }
 }
 
 /// Not there, or not yours: the same answer.

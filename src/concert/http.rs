@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::listing::{ConcertsView, Page, SeatLetters};
+use super::listing::{ConcertsView, Page, SeatLetters, json};
 use super::sql::ConcertSums;
 use super::{ChangeConcert, CreateConcert, Seat};
 use crate::app::App;
@@ -82,8 +82,13 @@ impl TierDetail {
 }
 
 #[utoipa::path(get, path = "/concerts/{id}", tag = "concert", params(("id" = i64, Path)),
-    responses((status = 200, body = ConcertDetail), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub async fn show(State(app): State<App>, Path(id): Path<ConcertId>) -> Result<Response, Error> {
+    responses((status = 200, body = ConcertDetail), (status = 304, description = "Nothing changed"),
+        (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn show(
+    State(app): State<App>,
+    Path(id): Path<ConcertId>,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
     let concert = app.concert.concert(id).await?;
     let seats = app.concert.seats(id).await?;
     let detail = ConcertDetail {
@@ -95,7 +100,7 @@ pub async fn show(State(app): State<App>, Path(id): Path<ConcertId>) -> Result<R
         tiers: TierDetail::of(&seats),
         seats: seats.iter().map(|seat| seat.id.to_string()).collect(),
     };
-    Ok(([(header::CACHE_CONTROL, "public, max-age=1")], Json(detail)).into_response())
+    Ok(serve(&Page::of(json(&detail)?), &headers))
 }
 
 /// One letter a seat: what a seat map asks for again and again.

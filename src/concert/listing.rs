@@ -20,12 +20,23 @@ pub struct Page {
 }
 
 impl Page {
-    /// The tag covers `meaning`: what it leaves out, such as the time of building, may differ between equal pages.
-    fn new(bytes: Vec<u8>, meaning: &impl Hash) -> Self {
-        let mut hasher = DefaultHasher::new();
-        meaning.hash(&mut hasher);
-        Self { bytes: bytes.into(), etag: format!("\"{:016x}\"", hasher.finish()) }
+    /// A page that changes when its bytes do.
+    pub fn of(bytes: Vec<u8>) -> Self {
+        let etag = tag(&bytes);
+        Self { bytes: bytes.into(), etag }
     }
+
+    /// A page that changes when `meaning` does: what that leaves out, such as the time of building, may differ
+    /// between equal pages.
+    fn meaning(bytes: Vec<u8>, meaning: &impl Hash) -> Self {
+        Self { bytes: bytes.into(), etag: tag(meaning) }
+    }
+}
+
+fn tag(meaning: &impl Hash) -> String {
+    let mut hasher = DefaultHasher::new();
+    meaning.hash(&mut hasher);
+    format!("\"{:016x}\"", hasher.finish())
 }
 
 /// Every concert on sale, as the pages that are asked for.
@@ -105,14 +116,14 @@ impl Listing {
                 &row,
             );
             let view = ConcertsView { concerts: vec![view(concert, seats, status)] };
-            each.insert(concert.id, Page::new(json(&view)?, &meaning));
+            each.insert(concert.id, Page::meaning(json(&view)?, &meaning));
             views.extend(view.concerts);
             let page =
                 SeatLetters { concert_id: concert.id, as_of: rfc3339(now), seats: row.clone() };
-            letters.insert(concert.id, Page::new(json(&page)?, &row));
+            letters.insert(concert.id, Page::meaning(json(&page)?, &row));
             all_letters.push(each[&concert.id].etag.clone());
         }
-        let all = Page::new(json(&ConcertsView { concerts: views })?, &all_letters);
+        let all = Page::meaning(json(&ConcertsView { concerts: views })?, &all_letters);
         Ok(Self { all, each, letters })
     }
 }
@@ -133,7 +144,7 @@ fn view(concert: &Concert, seats: &[Seat], status: impl Fn(&Seat) -> SeatStatus)
     }
 }
 
-fn json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
+pub fn json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(value)
         .map_err(|error| Error::Internal { context: "a listing has no JSON", source: error.into() })
 }

@@ -16,6 +16,8 @@ pub use settings::{SETTINGS, Setting};
 
 const PREFIX: &str = "USHER_";
 const FILE_DEFAULT: &str = "usher.toml";
+/// Libraries tell of their own affairs only when something is wrong.
+const LOG_DEFAULT: &str = "warn,usher=info";
 
 /// Everything the server is told at start-up.
 #[derive(Clone, Debug)]
@@ -26,6 +28,8 @@ pub struct Config {
     pub auth: AuthConfig,
     pub queue: QueueConfig,
     pub data_dir: PathBuf,
+    /// What the log shows, in the syntax of `tracing`.
+    pub log: String,
 }
 
 /// Listeners and limits of the edge.
@@ -145,11 +149,6 @@ impl Config {
         Self::read(None, settings)
     }
 
-    /// The log filter, which is needed before anything else is read.
-    pub fn log_filter() -> String {
-        std::env::var("USHER_LOG").unwrap_or_else(|_| "info".to_owned())
-    }
-
     fn read(
         file: Option<&Path>,
         settings: impl IntoIterator<Item = (String, String)>,
@@ -191,6 +190,7 @@ struct Reader {
 
 impl Reader {
     fn understand(mut self, written: Written) -> Result<Config, Problems> {
+        let log = written.log.clone().unwrap_or_else(|| LOG_DEFAULT.to_owned());
         let data_dir = PathBuf::from(written.data_dir.as_deref().unwrap_or("var"));
         let listen = self.address("USHER_LISTEN", written.listen.as_deref(), "127.0.0.1:8080");
         let admin_listen =
@@ -239,6 +239,7 @@ impl Reader {
                 auth: AuthConfig { identity, token_keys, token_seconds, admin_key },
                 queue: QueueConfig { poll_seconds_max, waiting_max },
                 data_dir,
+                log,
             }),
             (keys, key) => Err(Problems(keys.err().into_iter().chain(key.err()).collect())),
         }

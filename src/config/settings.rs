@@ -43,7 +43,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("USHER_POLL_SECONDS_MAX", "30", "the longest poll interval told to a client"),
     setting("USHER_WAITING_MAX", "2000000", "people who may wait in one queue"),
-    setting("USHER_LOG", "info", "filter of the log, e.g. `usher=debug`"),
+    setting("USHER_LOG", "warn,usher=info", "filter of the log, e.g. `usher=debug`"),
     setting(
         "USHER_CONFIG",
         "./usher.toml",

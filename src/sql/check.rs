@@ -46,7 +46,7 @@ const CHECKS: &[(&str, &str, &str)] = &[
             (SELECT count(*) FROM seat_claim c WHERE c.booking_id = b.id AND c.until IS NULL AND c.concert_id = b.concert_id)"),
     ("S8", "a hold was paid before it ran out",
         "SELECT count(*) AS n FROM booking WHERE status = 'paid' AND paid_at >= expires_at"),
-    ("S9", "a booking costs what the catalogue says",
+    ("M3c", "a booking costs what the catalogue says",
         "SELECT count(*) AS n FROM booking b WHERE b.status = 'paid' AND b.amount <> (SELECT coalesce(sum(s.price), 0)
             FROM seat_claim c JOIN seat s ON s.concert_id = c.concert_id AND s.seat_id = c.seat_id WHERE c.booking_id = b.id)"),
     ("S10", "a live hold has all its seats",

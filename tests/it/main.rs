@@ -15,4 +15,5 @@ mod outage;
 mod payment;
 mod queue;
 mod races;
+mod restart;
 mod tune;
