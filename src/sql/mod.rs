@@ -41,7 +41,7 @@ pub struct Sql {
     backend: DbBackend,
     installation: String,
     /// Keeps a second process off a SQLite file for as long as this one lives.
-    _lock: std::sync::Arc<Option<std::fs::File>>,
+    lock_file: std::sync::Arc<Option<std::fs::File>>,
 }
 
 impl Sql {
@@ -63,7 +63,7 @@ impl Sql {
         let backend = writers.get_database_backend();
         migrate(&writers).await?;
         let installation = installation(&writers).await?;
-        Ok(Self { writers, readers, backend, installation, _lock: std::sync::Arc::new(lock) })
+        Ok(Self { writers, readers, backend, installation, lock_file: std::sync::Arc::new(lock) })
     }
 
     /// The random name of this database, made once.
@@ -126,6 +126,9 @@ impl Sql {
         // Errors on the way out have nobody to go to.
         let _ = self.readers.close().await;
         let _ = self.writers.close().await;
+        if let Some(file) = self.lock_file.as_ref() {
+            let _ = file.unlock();
+        }
     }
 
     fn is_postgres(&self) -> bool {
