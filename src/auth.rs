@@ -109,15 +109,14 @@ impl Tokens {
 
     /// Checks a token: form, header, signature, claims, times. Costs one HMAC and one parse.
     pub fn verify(&self, token: &str, now_ms: i64) -> Result<QueueToken, Error> {
-        let malformed = || Error::refused(Code::TokenMalformed, "this is not a token");
         if token.is_empty() || token.len() > TOKEN_BYTES_MAX {
             return Err(malformed());
         }
         let (message, signature) = token.rsplit_once('.').ok_or_else(malformed)?;
         let (header, claims) = message.split_once('.').ok_or_else(malformed)?;
-        let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed());
         let claims = decoded(claims)?;
-        decoded(signature)?;
+        // `alg: none` comes without a signature: it is a token, and not one for us.
+        URL_SAFE_NO_PAD.decode(signature).map_err(|_| malformed())?;
         let Some(key) = self.keys.iter().find(|key| key.header == header) else {
             decoded(header)?;
             return Err(invalid());
@@ -129,7 +128,7 @@ impl Tokens {
         }
         let claims: QueueClaims<'_> = serde_json::from_slice(&claims).map_err(|_| invalid())?;
         let now = now_ms / 1_000;
-        check_times(claims.exp, claims.iat, now)?;
+        check_times((claims.exp, 0), claims.iat, now)?;
         Ok(QueueToken {
             queue: claims
                 .aud
@@ -146,15 +145,24 @@ impl Tokens {
     }
 }
 
+/// One part of a token: base64 without padding, and not nothing.
+fn decoded(part: &str) -> Result<Vec<u8>, Error> {
+    URL_SAFE_NO_PAD.decode(part).ok().filter(|bytes| !bytes.is_empty()).ok_or_else(malformed)
+}
+
+fn malformed() -> Error {
+    Error::refused(Code::TokenMalformed, "this is not a token")
+}
+
 fn invalid() -> Error {
     Error::refused(Code::TokenInvalid, "this token was not signed for this use")
 }
 
-fn check_times(expires_at: i64, not_before: i64, now: i64) -> Result<(), Error> {
+fn check_times((expires_at, leeway): (i64, i64), not_before: i64, now: i64) -> Result<(), Error> {
     if expires_at < 0 {
         return Err(invalid());
     }
-    if now >= expires_at {
+    if now >= expires_at.saturating_add(leeway) {
         return Err(Error::refused(Code::TokenExpired, "this token has expired"));
     }
     if not_before > now + FUTURE_SECONDS_MAX {
@@ -218,9 +226,14 @@ impl Identities {
     }
 
     pub fn verify(&self, token: &str, now_ms: i64) -> Result<Caller, Error> {
-        if token.split('.').count() != 3 || token.len() > IDENTITY_BYTES_MAX {
-            return Err(Error::refused(Code::TokenMalformed, "this is not a token"));
+        let parts: Vec<&str> = token.split('.').collect();
+        let [header, claims, signature] = parts[..] else { return Err(malformed()) };
+        if token.len() > IDENTITY_BYTES_MAX {
+            return Err(malformed());
         }
+        decoded(header)?;
+        decoded(claims)?;
+        URL_SAFE_NO_PAD.decode(signature).map_err(|_| malformed())?;
         let header = jsonwebtoken::decode_header(token).map_err(|_| invalid())?;
         if header.typ.as_deref() == Some(QUEUE_TOKEN_TYPE) {
             return Err(invalid());
@@ -249,11 +262,7 @@ impl Identities {
             .map_err(|_| invalid())?
             .claims;
         let not_before = claims.nbf.unwrap_or(0).max(claims.iat.unwrap_or(0));
-        check_times(
-            claims.exp.saturating_add(IDENTITY_LEEWAY_SECONDS),
-            not_before,
-            now_ms / 1_000,
-        )?;
+        check_times((claims.exp, IDENTITY_LEEWAY_SECONDS), not_before, now_ms / 1_000)?;
         let user = UserId::parse(&claims.sub).map_err(|_| invalid())?;
         Ok(Caller { user, may_charge: claims.scope.split(' ').any(|scope| scope == CHARGE_SCOPE) })
     }
