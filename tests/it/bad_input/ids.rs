@@ -106,7 +106,7 @@ stories! {
                 reply.refused(400, code);
             }
         }
-        for path in ["/token/", "/balance/"] {
+        for path in ["/token/", "/balance/", "/balance//history", "/users//bookings"] {
             raw(app, request("GET", path, "")).await.refused(400, "invalid_user_id");
         }
         stake.is_unchanged(&"a path with a wrong id").await;
