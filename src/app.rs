@@ -80,7 +80,8 @@ impl App {
         }
         let booking =
             Bookings::new(machines(), clock.clone(), concert.clone(), queue.clone(), grace_ms);
-        let payment = Payments::new(sql.clone(), clock.clone(), booking.clone());
+        let work = TaskTracker::new();
+        let payment = Payments::new(sql.clone(), clock.clone(), booking.clone(), work.clone());
         Ok(Self {
             queue,
             concert,
@@ -94,7 +95,7 @@ impl App {
             sql,
             redis,
             private_redis: Arc::new(private_redis),
-            work: TaskTracker::new(),
+            work,
             metrics: telemetry::metrics()?,
         })
     }
@@ -102,6 +103,18 @@ impl App {
     /// The random name of the database, which prefixes every key in Redis.
     pub fn installation(&self) -> &str {
         self.sql.installation()
+    }
+
+    /// Seals and stops the private Redis, and closes the database. Whoever built an `App` closes it, also when it never
+    /// came to serve: the state that was unsealed must be sealed again.
+    pub async fn close(&self) {
+        if let Some(redis) = self.private_redis.as_ref() {
+            if let Err(error) = self.queue.seal().await {
+                tracing::error!(%error, "the line could not be sealed; the next start will doubt it");
+            }
+            redis.stop().await;
+        }
+        self.sql.clone().close().await;
     }
 
     /// Runs work that must finish, whether or not its client waits for the answer.

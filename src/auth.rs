@@ -95,9 +95,7 @@ impl Tokens {
             iat: issued_at,
             exp: issued_at + self.life_seconds,
         };
-        let unsigned = |source: Error| source;
-        let json =
-            serde_json::to_vec(&claims).map_err(|_| unsigned(Error::bug("claims have no JSON")))?;
+        let json = serde_json::to_vec(&claims).map_err(|_| Error::bug("claims have no JSON"))?;
         let key = &self.keys[self.active];
         let message = format!("{}.{}", key.header, URL_SAFE_NO_PAD.encode(json));
         let signature =
@@ -279,7 +277,12 @@ fn read_keys(bytes: &[u8]) -> Result<Vec<NamedKey>, String> {
         };
         return Ok(set.keys.iter().filter_map(key).collect());
     }
-    if bytes.starts_with(b"-----BEGIN") {
+    // Whatever looks like a public key must never become a secret: everybody knows it.
+    let bytes = bytes.trim_ascii();
+    if bytes.starts_with(b"{") || bytes.starts_with(b"[") {
+        return Err("the JSON file is no key set (`{\"keys\": [...]}`)".to_owned());
+    }
+    if bytes.windows(10).any(|part| part == b"-----BEGIN") {
         let candidates = [
             (DecodingKey::from_rsa_pem(bytes), Algorithm::RS256),
             (DecodingKey::from_ec_pem(bytes), Algorithm::ES256),

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use usher::app::App;
 use usher::clock::Clock;
 use usher::config::{Config, Identity};
-use usher::server::{self, Loops};
+use usher::server::{self, Loops, Running};
 use usher::{ctl, doctor, telemetry};
 
 /// A virtual waiting room and box office in one binary.
@@ -79,20 +79,35 @@ async fn serve(file: Option<PathBuf>, demo: bool) -> anyhow::Result<()> {
         );
     }
     let app = App::build(config, Clock::system()).await?;
+    match open_doors(&app, demo).await {
+        Ok(running) => running.stop().await,
+        Err(error) => {
+            app.close().await;
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Serves until told to stop; what is still to be stopped then is handed back.
+async fn open_doors(app: &App, demo: bool) -> anyhow::Result<Running> {
+    let mut terminate = signal(SignalKind::terminate()).context("no signals")?;
     if demo {
         app.make_demo_concert().await?;
     }
-    let running = server::start(app, Loops::Run).await?;
+    let running = server::start(app.clone(), Loops::Run).await?;
     let mut out = std::io::stdout();
-    writeln!(out, "public API  http://{}", running.public)?;
-    writeln!(out, "operators   http://{}", running.admin)?;
-    out.flush()?;
-    let mut terminate = signal(SignalKind::terminate()).context("no signals")?;
+    // A closed standard output is no reason to close the shop.
+    let _ = writeln!(
+        out,
+        "public API  http://{}\noperators   http://{}",
+        running.public, running.admin
+    );
+    let _ = out.flush();
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}
     }
     tracing::info!("stopping");
-    running.stop().await;
-    Ok(())
+    Ok(running)
 }

@@ -90,13 +90,7 @@ impl Running {
         {
             tracing::warn!(%error, "the scheduler did not stop");
         }
-        if let Some(redis) = self.app.private_redis.as_ref() {
-            if let Err(error) = self.app.queue.seal().await {
-                tracing::error!(%error, "the line could not be sealed; the next start will doubt it");
-            }
-            redis.stop().await;
-        }
-        self.app.sql.clone().close().await;
+        self.app.close().await;
     }
 }
 

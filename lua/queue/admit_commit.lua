@@ -2,7 +2,7 @@
 --[[ admit_commit: make the line agree with what SQL has written.
 
 KEYS  1 generation  string  the epoch whose state this is
-      2 line        hash    tokens, owed
+      2 line        hash    returned (credit), owed
       3 pend        zset    user -> number
       4 act         zset    user -> look_at_ms
       5 turns       hash    user -> number
@@ -19,8 +19,8 @@ Cost  O(entries · log active)
 Why   Each entry is applied only where the stored number is equal, so a second or a late commit changes nothing.
 ]]
 local generation, line, pend, act, turns = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local epoch, opened, dropped, gone, looked = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local unclaimed, owed_max = tonumber(ARGV[6]), tonumber(ARGV[7])
+local epoch, opened, dropped, gone = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local looked, unclaimed, owed_max = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 
 if redis.call('GET', generation) ~= epoch then return { 'STALE' } end
 local at = 7
@@ -43,7 +43,7 @@ for _ = 1, dropped do
   local user, number = next_argument(), next_argument()
   if stands('ZSCORE', pend, user, number) then
     redis.call('ZREM', pend, user)
-    redis.call('HINCRBYFLOAT', line, 'tokens', 1)
+    redis.call('HINCRBY', line, 'returned', 1)
   end
 end
 local ended = 0

@@ -3,7 +3,7 @@
 
 KEYS  1 generation  string  the epoch whose state this is
       2 line        hash    tokens, last_ms, idle_ms, at_ms, owed, serving, pend_at, pend_rate, version, manual_used,
-                          n (arrivals), tuned_n (arrivals when the policy last changed)
+                          n (arrivals), tuned_n (arrivals when the policy last changed), returned (credit)
       3 wait        zset    user -> number
       4 pend        zset    user -> number: the one batch on its way into SQL
       5 act         zset    user -> look_at_ms
@@ -18,27 +18,26 @@ ARGV  1 epoch
       8 manual_total  turns ever granted by hand
       9 flow          rate | all (rate not applied) | none
      10 retry_ms      age at which an unanswered batch is handed out again
-Reply {"BATCH", at_ms, arrivals, tuned, by_rate, n, user, number, …, looks, user, number, …, full} | {"OLD_POLICY"} | {"STALE"}
+Reply {"BATCH", at_ms, arrivals, tuned, by_rate, n, user, number, …, looks, user, number, …, full}
+      | {"OLD_POLICY"} | {"STALE"}
 Cost  O((batch_max + looks) · log waiting)
 Why   Earning, spending and taking must be one step, or two instances spend the same credit. One batch is out at a
       time: that is what makes the order strict.
 ]]
 local generation, line, wait, pend, act, turns = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local epoch, now, version, rate, burst = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local cap, batch_max, manual_total = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-local flow, retry_ms = ARGV[9], tonumber(ARGV[10])
+local epoch, now, version, rate = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local burst, cap, batch_max = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local manual_total, flow, retry_ms = tonumber(ARGV[8]), ARGV[9], tonumber(ARGV[10])
 
 if redis.call('GET', generation) ~= epoch then return { 'STALE' } end
 local names = { 'version', 'tokens', 'last_ms', 'idle_ms', 'at_ms', 'owed', 'pend_at', 'pend_rate', 'manual_used', 'n',
-  'tuned_n' }
+  'tuned_n', 'returned' }
 local value = redis.call('HMGET', line, unpack(names))
 for i = 1, #names do value[i] = tonumber(value[i] or nil) or 0 end
-local seen, tokens, last, idle, at, owed, pend_at, by_rate, manual_used, arrivals, tuned = unpack(value)
+local seen, tokens, last, idle, at, owed, pend_at, by_rate, manual_used, arrivals, tuned, returned = unpack(value)
 if version < seen then return { 'OLD_POLICY' } end
-if version > seen then
-  tuned = seen > 0 and arrivals or 0
-  redis.call('HSET', line, 'version', version, 'tuned_n', tuned)
-end
+if version > seen then tuned = seen > 0 and arrivals or 0 end
+if version > seen then redis.call('HSET', line, 'version', version, 'tuned_n', tuned) end
 
 local looks = redis.call('ZRANGEBYSCORE', act, '-inf', now, 'LIMIT', 0, batch_max)
 for i = 1, #looks do redis.call('ZADD', act, now + 2000, looks[i]) end
@@ -46,8 +45,9 @@ local full = 0
 if redis.call('ZCARD', pend) == 0 then
   -- A bucket fills to its brim while nobody waits; while somebody does, a late tick of up to a second loses nothing.
   if last == 0 then last, tokens = now, burst end
+  tokens = tokens < 1 and tokens + returned or math.max(tokens, math.min(burst, tokens + returned))
   if flow == 'none' or last > now + 2000 then last = now end
-  if idle > last then tokens, last = math.min(burst, tokens + rate * (idle - last) / 1000), idle end
+  if idle >= last and idle <= now then tokens, last = math.min(burst, tokens + rate * (idle - last) / 1000), idle end
   local earned = rate * math.max(0, now - last) / 1000
   local extra = math.min(owed, earned)
   tokens = math.min(burst + rate, tokens + earned + extra)
@@ -65,7 +65,7 @@ if redis.call('ZCARD', pend) == 0 then
     redis.call('HSET', line, 'serving', string.format('%.0f', tonumber(taken[#taken])))
   end
   if waiting > 0 then
-    redis.call('HSET', line, 'tokens', string.format('%.9f', tokens), 'manual_used', manual_used,
+    redis.call('HSET', line, 'returned', 0, 'tokens', string.format('%.9f', tokens), 'manual_used', manual_used,
       'last_ms', string.format('%.0f', math.max(last, now)), 'owed', string.format('%.9f', owed - extra),
       'at_ms', string.format('%.0f', at), 'pend_at', string.format('%.0f', pend_at), 'pend_rate', by_rate)
   end

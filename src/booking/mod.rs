@@ -21,6 +21,8 @@ pub use sql::{Booking, BookingStatus, HoldOutcome};
 /// More seats than any policy allows, so that a list is bounded before its queue is known.
 pub const SEATS_PARSED_MAX: usize = 100;
 
+/// A hold younger than this was made by the very request that looks at it, or hardly before.
+const NEW_MS: i64 = 1_000;
 /// When somebody who was not admitted may try to book again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -103,6 +105,7 @@ impl Bookings {
         }
         match self.inner.sql.hold(&hold, &self.inner.clock).await {
             Ok(HoldOutcome::Held(booking)) => {
+                self.shorten_marks(&marks, &booking).await;
                 metrics::counter!("usher_holds_total").increment(1);
                 tracing::info!(booking.id = booking.id.0, concert.id = concert.id.0, "seats held");
                 Ok(booking)
@@ -161,6 +164,19 @@ impl Bookings {
             seats_per_user_max: queue.policy.seats_per_user_max,
             grace_ms: self.inner.grace_ms,
         })
+    }
+
+    /// A wish that found its earlier hold has marked the seats anew: they are his no longer than that hold lasts.
+    async fn shorten_marks(&self, marks: &RedisSeats<'_>, booking: &Booking) {
+        let age_ms = self.inner.clock.now_ms() - booking.made_at;
+        if age_ms < NEW_MS || booking.status != BookingStatus::Held {
+            return;
+        }
+        let held = sql::Owner::Held { user: booking.user, until: booking.expires_at };
+        let owners: Vec<_> = booking.seats.iter().map(|seat| (seat.clone(), held)).collect();
+        if let Err(error) = marks.settle(&owners, self.inner.grace_ms).await {
+            tracing::debug!(%error, "the copy of the seats in Redis was not corrected");
+        }
     }
 
     async fn mark(&self, marks: &RedisSeats<'_>, hold: &Hold) -> Result<Marked, Error> {

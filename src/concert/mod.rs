@@ -17,7 +17,7 @@ use crate::error::{Code, Error, FieldProblem};
 use crate::ids::{ConcertId, ID_MAX, QueueName, SeatId};
 use crate::sql::Sql;
 use listing::Listing;
-pub use sql::{Concert, Seat};
+pub use sql::{Concert, Seat, TierSums};
 
 /// A hall has room for this many, and a request for no more.
 const SEATS_MAX: usize = 100_000;
@@ -316,8 +316,8 @@ fn check(request: &CreateConcert) -> Result<Vec<Seat>, Error> {
             }
         }
     }
-    if seats.is_empty() || seats.len() > SEATS_MAX {
-        problem("/tiers".to_owned(), "name 1 to 100000 seats");
+    if problems.is_empty() && (seats.is_empty() || seats.len() > SEATS_MAX) {
+        return Err(Error::field(Code::InvalidField, "/tiers", "name 1 to 100000 seats"));
     }
     refuse(problems)?;
     Ok(seats)

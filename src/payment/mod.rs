@@ -6,6 +6,8 @@ pub mod sql;
 
 use std::sync::Arc;
 
+use tokio_util::task::TaskTracker;
+
 use crate::booking::Bookings;
 use crate::clock::Clock;
 use crate::error::{Code, Error};
@@ -24,6 +26,8 @@ struct Inner {
     sql: Sql,
     clock: Clock,
     bookings: Bookings,
+    /// What is told to Redis after the answer is told before the process stops.
+    work: TaskTracker,
 }
 
 /// A wish to pay for a booking.
@@ -43,8 +47,8 @@ pub struct TopUp {
 }
 
 impl Payments {
-    pub fn new(sql: Sql, clock: Clock, bookings: Bookings) -> Self {
-        Self { inner: Arc::new(Inner { sql, clock, bookings }) }
+    pub fn new(sql: Sql, clock: Clock, bookings: Bookings, work: TaskTracker) -> Self {
+        Self { inner: Arc::new(Inner { sql, clock, bookings, work }) }
     }
 
     /// Pays once, however often it is asked; every repetition gets the same receipt.
@@ -66,7 +70,7 @@ impl Payments {
     /// Redis hears of it after the answer: a seat it forgets to mark is refused by SQL, a turn it keeps is looked up.
     fn tell_redis(&self, booking: crate::booking::Booking, turn_ended: bool) {
         let bookings = self.inner.bookings.clone();
-        tokio::spawn(async move {
+        self.inner.work.spawn(async move {
             bookings.sold(&booking).await;
             if let Some(line) =
                 bookings.queues().line_of_id(booking.queue_id).filter(|_| turn_ended)

@@ -105,7 +105,8 @@ impl Queues {
         batch: &Batch,
         looks: &[Look],
     ) -> Result<Option<Admitted>, Error> {
-        let claim_by = batch.at_ms + queue.policy.claim_seconds * 1_000;
+        // From the clock of this moment, not the batch's instant: that never runs back, and may be ahead.
+        let claim_by = self.clock.now_ms() + queue.policy.claim_seconds * 1_000;
         // Whoever was told a long interval under the last policy still comes in time.
         let told_by = queue.changed_at + self.config.poll_seconds_max * 1_000 + CLAIM_SLACK_MS;
         let grant =

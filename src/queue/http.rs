@@ -14,7 +14,7 @@ use super::{Place, Status};
 use crate::app::App;
 use crate::auth::QueueToken;
 use crate::clock::rfc3339;
-use crate::concert::sql::TierSums;
+use crate::concert::TierSums;
 use crate::error::{Code, Error};
 use crate::http::extract::{
     AdminJson, Body, MaybeKey, Operator, Path, Query, TokenAuth, User, single,
@@ -110,7 +110,8 @@ pub async fn join(
             Err(error) => return Err(error),
         }
     }
-    let place = app.queue.join(&queue, user).await?;
+    let queues = app.queue.clone();
+    let place = app.detached(async move { queues.join(&queue, user).await }).await?;
     let token_id = app.sign(user, &place)?;
     Ok(Json(PlaceView::new(&place, Some(token_id))))
 }

@@ -98,7 +98,9 @@ impl Line {
     pub fn learn(&self, queue: &Queue) {
         self.queue.rcu(|known| {
             let newer = (queue.epoch, queue.version) > (known.epoch, known.version);
-            let adopted = queue.version == known.version && queue.lineage != known.lineage;
+            let adopted = queue.version == known.version
+                && queue.lineage != known.lineage
+                && queue.lineage.is_some();
             if newer || adopted { Arc::new(queue.clone()) } else { known.clone() }
         });
     }
@@ -108,7 +110,12 @@ impl Line {
     }
 
     pub fn show(&self, figures: Figures, now: i64) {
-        self.snapshot.rcu(|old| old.renewed(figures, now));
+        // Two looks may be told in the wrong order; what was served stays served.
+        self.snapshot.rcu(|old| {
+            let older = figures.serving < old.figures.serving
+                && figures.serving.epoch() == old.figures.serving.epoch();
+            if older { Arc::clone(old) } else { Arc::new(old.renewed(figures, now)) }
+        });
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         *left = left.split_off(&QueueNumber(figures.serving.0 + 1));
         self.doubt.store(false, Ordering::Relaxed);

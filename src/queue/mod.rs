@@ -170,7 +170,10 @@ impl Queues {
             Numbered::Waiting(number) => number,
         };
         if self.may_be_admitted_now(&line, number) {
-            self.wait_for_admission(&line, user, number).await?;
+            // He has his number, whatever became of the tick.
+            if let Err(error) = self.wait_for_admission(&line, user, number).await {
+                tracing::debug!(%error, "a join did not wait for its admission");
+            }
         }
         self.place(&line, user, number, line.queue().epoch).await
     }
@@ -184,6 +187,9 @@ impl Queues {
         // Twice: a number whose turn SQL has ended is taken out, then the person joins anew.
         for _ in 0..2 {
             match redis.join(user, waiting_max, self.clock.now_ms()).await? {
+                Joined::Waiting(number) | Joined::Pending(number) if line.has_left(number) => {
+                    redis.leave(user, number).await?;
+                }
                 Joined::New(number) | Joined::Waiting(number) | Joined::Pending(number) => {
                     return Ok(Numbered::Waiting(number));
                 }
@@ -266,7 +272,8 @@ impl Queues {
         user: UserId,
         number: QueueNumber,
     ) -> Result<bool, Error> {
-        Ok(self.redis_line(line).await?.place(user, number).await? != Standing::Waiting)
+        let standing = self.redis_line(line).await?.place(user, number).await?;
+        Ok(!matches!(standing, Standing::Waiting | Standing::Pending))
     }
 
     /// Watches the line again when the last look is old; one at a time, the others go on with what there is.
@@ -298,28 +305,23 @@ impl Queues {
     /// The queue's state in Redis, if this connection leads to the server that holds it.
     pub async fn redis_line<'a>(&'a self, line: &'a Line) -> Result<RedisLine<'a>, Error> {
         let connection = self.redis.connection().await?;
-        let queue = line.queue();
-        let redis =
-            RedisLine { redis: &self.redis, connection, keys: &line.keys, epoch: queue.epoch };
-        match queue.lineage.as_deref() {
-            Some(lineage) if *lineage == *redis.connection.lineage => Ok(redis),
-            Some(_) => {
-                // Another instance may have settled it already.
-                self.reread(line).await?;
-                let settled = line.queue().lineage.as_deref() == Some(&*redis.connection.lineage);
-                if settled { Ok(redis) } else { Err(self.doubt(line)) }
-            }
-            None => {
-                let opened = queue.epoch == 1 && redis.open().await?;
-                let lineage = redis.connection.lineage.clone();
-                if opened {
-                    self.sql.adopt(queue.id, &lineage, self.clock.now_ms()).await?;
-                    self.reread(line).await?;
-                }
-                let adopted = line.queue().lineage.as_deref() == Some(&*lineage);
-                if adopted { Ok(redis) } else { Err(self.doubt(line)) }
-            }
+        let is_its = |line: &Line| line.queue().lineage.as_deref() == Some(&*connection.lineage);
+        if !is_its(line) {
+            // Another instance may have settled it already: the row of this moment decides, not our copy.
+            self.reread(line).await?;
         }
+        let queue = line.queue();
+        let redis = RedisLine {
+            redis: &self.redis,
+            connection: connection.clone(),
+            keys: &line.keys,
+            epoch: queue.epoch,
+        };
+        if queue.lineage.is_none() && queue.epoch == 1 && redis.open().await? {
+            self.sql.adopt(queue.id, &connection.lineage, self.clock.now_ms()).await?;
+            self.reread(line).await?;
+        }
+        if is_its(line) { Ok(redis) } else { Err(self.doubt(line)) }
     }
 
     /// The state in Redis is not what SQL expects: nobody is admitted until it is certain again.

@@ -175,7 +175,7 @@ impl Policy {
         };
         let rate_holds = (0.0..=RATE_MAX).contains(&self.rate_per_second);
         check(rate_holds, "rate_per_second", format!("is from 0 to {RATE_MAX}"));
-        let burst_holds = (1.0..=RATE_MAX).contains(&self.burst());
+        let burst_holds = self.burst.is_none_or(|burst| (1.0..=RATE_MAX).contains(&burst));
         check(burst_holds, "burst", format!("is from 1 to {RATE_MAX}"));
         let mut within = |value: i64, min: i64, max: i64, field: &str| {
             check(

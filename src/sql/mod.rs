@@ -24,7 +24,8 @@ use crate::error::{Error, Machine};
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one statement may take, and how long it may wait for a row.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
-const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longer than PostgreSQL takes to find a deadlock (1 s), so that one of the two goes on.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(1_500);
 const POSTGRES_WRITERS: u32 = 24;
 const POSTGRES_READERS: u32 = 8;
 const SQLITE_READERS: u32 = 4;
@@ -220,7 +221,7 @@ fn is_away(error: &sqlx::Error) -> bool {
         // SQLite: busy (5), locked (6), I/O (10), full (13), and their extended codes.
         sqlx::Error::Database(refusal) => refusal.code().is_some_and(|code| {
             ["08", "53", "57", "58"].iter().any(|class| code.len() == 5 && code.starts_with(class))
-                || code == "55P03"
+                || ["55P03", "25P03", "25006"].contains(&code.as_ref())
                 || code
                     .parse::<i64>()
                     .is_ok_and(|code| code < 10_000 && [5, 6, 10, 13].contains(&(code & 0xff)))

@@ -156,8 +156,9 @@ async fn within_limit(
         .all(transaction)
         .await
         .map_err(from_db)?;
-    let counts =
-        |row: &&booking::Model| row.status == BookingStatus::Paid.as_str() || row.expires_at > now;
+    let counts = |row: &&booking::Model| {
+        row.status == BookingStatus::Paid.as_str() || row.expires_at + hold.grace_ms > now
+    };
     let had: i64 = mine.iter().filter(counts).map(|row| row.seat_count).sum();
     if had + hold.seats.len() as i64 > seats_max {
         return Err(Error::refused(

@@ -198,6 +198,8 @@ impl Sql {
         transaction.execute_raw(self.statement(close, values)).await.map_err(from_db)?;
         let rows = booking::Entity::find()
             .filter(booking::Column::QueueId.eq(queue_id))
+            // A late repetition does not reach the holds of a later turn.
+            .filter(booking::Column::TurnSeq.lte(number.0))
             .filter(booking::Column::UserId.eq(user.0))
             .filter(booking::Column::Status.eq(BookingStatus::Held.as_str()))
             .order_by_asc(booking::Column::Id)

@@ -2,22 +2,32 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, PackageId};
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 use super::rust::{paths, take_apart};
 use super::{Breaches, is_in, read, root, sources};
 
 /// Licences that ask for no more than their own text to travel along.
 const LICENCES: [&str; 13] = [
-    "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0", "ISC", "MIT",
-    "MIT-0", "Unicode-3.0", "Zlib",
+    "0BSD",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CC0-1.0",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "Unicode-3.0",
+    "Zlib",
     // The roots of trust: data, no code.
     "CDLA-Permissive-2.0",
 ];
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 /// What the binary does not hold, and why.
-const BANNED: [(&str, &str); 11] = [
+const BANNED: [(&str, &str); 10] = [
     ("openssl", "one TLS and one crypto provider: aws-lc-rs"),
     ("openssl-sys", "one TLS and one crypto provider: aws-lc-rs"),
     ("native-tls", "one TLS and one crypto provider: aws-lc-rs"),
@@ -26,14 +36,14 @@ const BANNED: [(&str, &str); 11] = [
     ("smol", "one runtime: tokio"),
     ("sqlx-mysql", "SQLite and PostgreSQL"),
     ("actix-web", "axum"),
-    ("lazy_static", "std has LazyLock"),
     ("mio-uds", "is unmaintained"),
     ("dotenv", "is unmaintained; settings come from the environment or usher.toml"),
 ];
 
 /// What only others may bring along.
-const NOT_OURS: [(&str, &str); 5] = [
+const NOT_OURS: [(&str, &str); 6] = [
     ("chrono", "`time` tells instants; the scheduler and SeaORM bring their own"),
+    ("lazy_static", "std has LazyLock"),
     ("once_cell", "std has OnceLock and LazyLock"),
     ("log", "tracing"),
     ("uuid", "ids are numbers"),
@@ -41,39 +51,53 @@ const NOT_OURS: [(&str, &str); 5] = [
 ];
 
 /// Crates of which two versions would be two worlds: their types meet ours.
-const ONE_VERSION: [&str; 11] =
-    ["axum", "deadpool-redis", "http", "hyper", "redis", "rustls", "sea-orm", "serde", "sqlx", "tokio", "utoipa"];
+const ONE_VERSION: [&str; 11] = [
+    "axum",
+    "deadpool-redis",
+    "http",
+    "hyper",
+    "redis",
+    "rustls",
+    "sea-orm",
+    "serde",
+    "sqlx",
+    "tokio",
+    "utoipa",
+];
 
 fn metadata() -> Metadata {
     // Locked: a lock file that does not fit the manifests is an error. Offline: what was built is on this machine.
     let options = ["--locked", "--offline"].map(str::to_owned);
-    MetadataCommand::new().manifest_path(root().join("Cargo.toml")).other_options(options).exec().unwrap()
+    MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .other_options(options)
+        .exec()
+        .unwrap()
 }
 
 fn members(metadata: &Metadata) -> Vec<&Package> {
-    metadata.packages.iter().filter(|package| metadata.workspace_members.contains(&package.id)).collect()
+    metadata
+        .packages
+        .iter()
+        .filter(|package| metadata.workspace_members.contains(&package.id))
+        .collect()
 }
 
-/// What a build of the binary takes in, tests aside, each with one of those that ask for it.
-fn built(metadata: &Metadata) -> BTreeMap<&PackageId, &PackageId> {
-    let resolve = metadata.resolve.as_ref().unwrap();
-    let nodes: BTreeMap<_, _> = resolve.nodes.iter().map(|node| (&node.id, node)).collect();
-    let usher = resolve.root.as_ref().expect("the root package is usher");
-    let (mut found, mut ahead) = (BTreeMap::from([(usher, usher)]), vec![usher]);
-    while let Some(id) = ahead.pop() {
-        for dependency in &nodes[id].deps {
-            // Other systems' crates are no part of what we ship.
-            let ours = |kind: &cargo_metadata::DepKindInfo| {
-                let here = kind.target.as_ref().is_none_or(|target| !target.to_string().contains("windows"));
-                here && kind.kind != DependencyKind::Development
-            };
-            if dependency.dep_kinds.iter().any(ours) && !found.contains_key(&dependency.pkg) {
-                found.insert(&dependency.pkg, id);
-                ahead.push(&dependency.pkg);
-            }
+/// What the binary is linked from, as the features stand, with the versions of each.
+fn linked() -> BTreeMap<String, BTreeSet<String>> {
+    let tree = std::process::Command::new(env!("CARGO"))
+        .current_dir(root())
+        .args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none"])
+        .output()
+        .unwrap();
+    let mut linked: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in String::from_utf8(tree.stdout).unwrap().lines() {
+        let mut words = line.split(' ').map(str::to_owned);
+        if let (Some(name), Some(version)) = (words.next(), words.next()) {
+            linked.entry(name).or_default().insert(version);
         }
     }
-    found
+    linked
 }
 
 /// Whether an SPDX expression can be met with the licences of the list.
@@ -108,7 +132,9 @@ fn one<'a>(words: &'a [&'a str]) -> (bool, &'a [&'a str]) {
             let (allowed, rest) = any_of(inner);
             (allowed, rest.strip_prefix(&[")"]).unwrap_or(rest))
         }
-        [licence, "WITH", exception, rest @ ..] => (LICENCES.contains(&format!("{licence} WITH {exception}").as_str()), rest),
+        [licence, "WITH", exception, rest @ ..] => {
+            (LICENCES.contains(&format!("{licence} WITH {exception}").as_str()), rest)
+        }
         [licence, rest @ ..] => (LICENCES.contains(licence), rest),
         [] => (false, words),
     }
@@ -116,10 +142,23 @@ fn one<'a>(words: &'a [&'a str]) -> (bool, &'a [&'a str]) {
 
 #[test]
 fn a_licence_expression_is_read_with_its_parentheses() {
-    for good in ["MIT", "GPL-3.0 OR MIT", "MIT/Apache-2.0", "ISC AND (GPL-2.0 OR ISC)", "Apache-2.0 WITH LLVM-exception OR X"] {
+    for good in [
+        "MIT",
+        "GPL-3.0 OR MIT",
+        "MIT/Apache-2.0",
+        "ISC AND (GPL-2.0 OR ISC)",
+        "Apache-2.0 WITH LLVM-exception OR X",
+    ] {
         assert!(is_allowed(good), "{good}");
     }
-    for bad in ["", "GPL-3.0", "MIT AND GPL-3.0", "MIT AND (GPL-2.0 OR X)", "(MIT OR ISC) AND GPL-2.0", "MIT WITH X"] {
+    for bad in [
+        "",
+        "GPL-3.0",
+        "MIT AND GPL-3.0",
+        "MIT AND (GPL-2.0 OR X)",
+        "(MIT OR ISC) AND GPL-2.0",
+        "MIT WITH X",
+    ] {
         assert!(!is_allowed(bad), "{bad}");
     }
 }
@@ -128,7 +167,9 @@ fn a_licence_expression_is_read_with_its_parentheses() {
 fn every_dependency_may_be_shipped_and_comes_from_the_registry() {
     let mut breaches = Breaches::default();
     let metadata = metadata();
-    for package in metadata.packages.iter().filter(|package| !metadata.workspace_members.contains(&package.id)) {
+    for package in
+        metadata.packages.iter().filter(|package| !metadata.workspace_members.contains(&package.id))
+    {
         let place = format!("{} {}", package.name, package.version);
         let licence = package.license.as_deref().unwrap_or_default();
         breaches.unless(is_allowed(licence), &place, format!("its licence is `{licence}`"));
@@ -136,7 +177,11 @@ fn every_dependency_may_be_shipped_and_comes_from_the_registry() {
         breaches.unless(source == REGISTRY, &place, format!("comes from {source}"));
     }
     for package in members(&metadata) {
-        breaches.unless(package.publish.as_ref().is_some_and(Vec::is_empty), &package.name, "says `publish = false`");
+        breaches.unless(
+            package.publish.as_ref().is_some_and(Vec::is_empty),
+            &package.name,
+            "says `publish = false`",
+        );
     }
     breaches.none();
 }
@@ -145,12 +190,10 @@ fn every_dependency_may_be_shipped_and_comes_from_the_registry() {
 fn nothing_banned_is_built_in() {
     let mut breaches = Breaches::default();
     let metadata = metadata();
-    let built = built(&metadata);
-    assert!(built.len() > 200, "only {} packages were found: this test misreads the graph", built.len());
+    let linked = linked();
+    assert!(linked.len() > 200, "only {} packages: this test misreads the tree", linked.len());
     for (banned, why) in BANNED {
-        for (id, asker) in built.iter().filter(|(id, _)| *metadata[**id].name == banned) {
-            breaches.add(&metadata[*id].name, format!("{why} (asked for by {})", metadata[*asker].name));
-        }
+        breaches.unless(!linked.contains_key(banned), banned, why);
     }
     for package in members(&metadata) {
         for (foreign, why) in NOT_OURS {
@@ -159,8 +202,12 @@ fn nothing_banned_is_built_in() {
         }
     }
     for name in ONE_VERSION {
-        let versions: BTreeSet<_> = built.keys().map(|id| &metadata[*id]).filter(|p| *p.name == name).map(|p| &p.version).collect();
-        breaches.unless(versions.len() == 1, name, format!("is built in {} versions: {versions:?}", versions.len()));
+        let versions = linked.get(name).cloned().unwrap_or_default();
+        breaches.unless(
+            versions.len() == 1,
+            name,
+            format!("is built in {} versions: {versions:?}", versions.len()),
+        );
     }
     breaches.none();
 }
@@ -174,9 +221,16 @@ fn every_direct_dependency_has_a_reason() {
         for (number, line) in read(&manifest).text.lines().enumerate() {
             if let Some(name) = line.strip_prefix('[') {
                 section = name.trim_end_matches(']');
-            } else if section.ends_with("dependencies") && section != "workspace.dependencies" && line.contains(" = ") {
+            } else if section.ends_with("dependencies")
+                && section != "workspace.dependencies"
+                && line.contains(" = ")
+            {
                 let reason = line.rsplit_once(" # ").is_some_and(|(_, reason)| reason.len() > 2);
-                breaches.unless(reason, format!("{manifest}:{}", number + 1), "a dependency without a reason");
+                breaches.unless(
+                    reason,
+                    format!("{manifest}:{}", number + 1),
+                    "a dependency without a reason",
+                );
             }
         }
     }
@@ -187,20 +241,34 @@ fn every_direct_dependency_has_a_reason() {
 fn every_direct_dependency_is_named_in_code() {
     let mut breaches = Breaches::default();
     for package in members(&metadata()) {
-        let folder = package.manifest_path.parent().unwrap().strip_prefix(root()).unwrap().to_string();
-        let (production, tests) = if folder.is_empty() { ("src/".to_owned(), "tests/it/".to_owned()) } else { (format!("{folder}/"), format!("{folder}/")) };
-        let files = sources(&[""], ".rs").into_iter().filter(|file| is_in(&file.path, &production) || is_in(&file.path, &tests));
+        let folder =
+            package.manifest_path.parent().unwrap().strip_prefix(root()).unwrap().to_string();
+        let (production, tests) = if folder.is_empty() {
+            ("src/".to_owned(), "tests/it/".to_owned())
+        } else {
+            (format!("{folder}/"), format!("{folder}/"))
+        };
+        let files = sources(&[""], ".rs")
+            .into_iter()
+            .filter(|file| is_in(&file.path, &production) || is_in(&file.path, &tests));
         let mut named: BTreeMap<bool, BTreeSet<String>> = BTreeMap::new();
         for file in files {
             let code = take_apart(&file.text).code;
             let roots = paths(&code).into_iter().map(|path| path.parts[0].clone());
             named.entry(is_in(&file.path, &production)).or_default().extend(roots);
         }
-        let is_named = |name: &str, in_production: bool| named.get(&in_production).is_some_and(|names| names.contains(name));
+        let is_named = |name: &str, in_production: bool| {
+            named.get(&in_production).is_some_and(|names| names.contains(name))
+        };
         for dependency in &package.dependencies {
             let name = dependency.rename.as_ref().unwrap_or(&dependency.name).replace('-', "_");
-            let in_tests = dependency.kind == DependencyKind::Development && (is_named(&name, false) || is_named(&name, true));
-            breaches.unless(is_named(&name, true) || in_tests, &dependency.name, format!("{} does not name it", package.name));
+            let in_tests = dependency.kind == DependencyKind::Development
+                && (is_named(&name, false) || is_named(&name, true));
+            breaches.unless(
+                is_named(&name, true) || in_tests,
+                &dependency.name,
+                format!("{} does not name it", package.name),
+            );
         }
     }
     breaches.none();
@@ -208,7 +276,13 @@ fn every_direct_dependency_is_named_in_code() {
 
 #[test]
 fn the_lock_file_is_kept() {
-    assert!(root().join("Cargo.lock").is_file(), "Cargo.lock is committed: everybody builds the same");
+    assert!(
+        root().join("Cargo.lock").is_file(),
+        "Cargo.lock is committed: everybody builds the same"
+    );
     let ignored = read(".gitignore").text;
-    assert!(!ignored.lines().any(|line| line.trim().ends_with("Cargo.lock")), "Cargo.lock is not ignored");
+    assert!(
+        !ignored.lines().any(|line| line.trim().ends_with("Cargo.lock")),
+        "Cargo.lock is not ignored"
+    );
 }

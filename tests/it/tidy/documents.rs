@@ -19,7 +19,8 @@ fn the_documented_settings_are_the_settings() {
     let mut breaches = Breaches::default();
     let operations = read("docs/OPERATIONS.md");
     let row = |line: &str| Some(line.strip_prefix("| `USHER_")?.split_once("` |")?.0.to_owned());
-    let rows: Vec<String> = operations.text.lines().filter_map(row).map(|name| format!("USHER_{name}")).collect();
+    let rows: Vec<String> =
+        operations.text.lines().filter_map(row).map(|name| format!("USHER_{name}")).collect();
     let documented: BTreeSet<&str> = rows.iter().map(String::as_str).collect();
     breaches.unless(documented.len() == rows.len(), &operations.path, "a setting has two rows");
     for name in settings().symmetric_difference(&documented) {
@@ -34,13 +35,17 @@ fn no_page_speaks_of_a_setting_that_is_none() {
     let mut breaches = Breaches::default();
     let is_name = |word: &&str| word.starts_with("USHER_") && word.len() > "USHER_".len();
     let readers = sources(&["src/ctl", "scripts", "tests"], "");
-    let mut known: BTreeSet<&str> = readers.iter().flat_map(|file| words(&file.text)).filter(is_name).collect();
+    let mut known: BTreeSet<&str> =
+        readers.iter().flat_map(|file| words(&file.text)).filter(is_name).collect();
     known.extend(settings());
-    let pages = sources(&["docs", "deploy", "lua", "load-tests"], "").into_iter().chain(sources(&[""], "README.md"));
+    let pages = sources(&["docs", "deploy", "lua", "load-tests"], "")
+        .into_iter()
+        .chain(sources(&[""], "README.md"));
     for page in pages {
         for (number, line) in page.text.lines().enumerate() {
             for name in words(line).filter(is_name).filter(|name| !known.contains(name)) {
-                breaches.add(format!("{}:{}", page.path, number + 1), format!("{name} is no setting"));
+                breaches
+                    .add(format!("{}:{}", page.path, number + 1), format!("{name} is no setting"));
             }
         }
     }
@@ -65,9 +70,12 @@ fn routes() -> BTreeSet<String> {
         }
         let begins = |method: &&str| {
             let opening = format!("{method}(");
-            call.match_indices(&opening).any(|(at, _)| !call[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+            call.match_indices(&opening)
+                .any(|(at, _)| !call[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
         };
-        routes.extend(METHODS.iter().filter(|method| begins(method)).map(|method| format!("{method} {path}")));
+        routes.extend(
+            METHODS.iter().filter(|method| begins(method)).map(|method| format!("{method} {path}")),
+        );
     }
     routes
 }
@@ -82,7 +90,11 @@ fn the_openapi_document_has_every_route_and_no_other() {
         documented.extend(methods.map(|method| format!("{method} {path}")));
     }
     let routes = routes();
-    assert!(routes.len() > 25, "only {} routes were found: this test misreads src/routes.rs", routes.len());
+    assert!(
+        routes.len() > 25,
+        "only {} routes were found: this test misreads src/routes.rs",
+        routes.len()
+    );
     for route in routes.difference(&documented) {
         breaches.add("src/http/openapi.rs", format!("does not describe {route}"));
     }
@@ -100,7 +112,8 @@ fn every_link_to_a_file_leads_somewhere() {
         let folder = page.path.rsplit_once('/').map_or("", |(folder, _)| folder);
         for link in page.text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let file = link.split('#').next().unwrap_or_default();
-            let outside = file.is_empty() || file.contains("://") || file.contains(char::is_whitespace);
+            let outside =
+                file.is_empty() || file.contains("://") || file.contains(char::is_whitespace);
             let there = outside || root().join(folder).join(file).exists();
             breaches.unless(there, &page.path, format!("links to `{link}`, which does not exist"));
         }

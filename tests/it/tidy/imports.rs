@@ -1,17 +1,31 @@
 //! Who may name what: the import table, the arrows between features, and the few that nobody names.
 
-use super::rust::{Path, paths, take_apart};
-use super::{Breaches, Source, is_in, sources};
+use std::sync::LazyLock;
+
+use super::rust::{Path, modules, paths, take_apart};
+use super::{Breaches, Source, is_in, read, sources};
 
 /// A crate, and the only places that may name it.
 const IMPORTS: &[(&[&str], &[&str])] = &[
     (
-        &["axum", "tower", "tower_http", "tower_service", "tower_layer", "hyper", "hyper_util", "http_body_util"],
+        &[
+            "axum",
+            "tower",
+            "tower_http",
+            "tower_service",
+            "tower_layer",
+            "hyper",
+            "hyper_util",
+            "http_body_util",
+        ],
         &["*/http.rs", "*/http/", "src/routes.rs", "src/server.rs"],
     ),
     (&["governor", "utoipa_swagger_ui"], &["src/http/", "src/routes.rs"]),
     (&["redis", "deadpool_redis"], &["*/redis.rs", "src/redis/"]),
-    (&["sea_orm", "sea_orm_migration", "sea_query", "sqlx"], &["*/sql.rs", "*/sql/", "migrations/"]),
+    (
+        &["sea_orm", "sea_orm_migration", "sea_query", "sqlx"],
+        &["*/sql.rs", "*/sql/", "migrations/"],
+    ),
     (&["migrations"], &["src/sql/"]),
     (&["jsonwebtoken"], &["src/auth.rs", "src/auth/"]),
     // The server keeps the scheduler's handle, to stop it.
@@ -39,19 +53,45 @@ const ABOVE: &[(&str, &[&str])] = &[
     // A doctor tells what a start would do with the same limits.
     (
         "app",
-        &["*/http.rs", "*/http/", "src/routes.rs", "src/server.rs", "src/housekeeping.rs", "src/main.rs", "src/doctor.rs"],
+        &[
+            "*/http.rs",
+            "*/http/",
+            "src/routes.rs",
+            "src/server.rs",
+            "src/housekeeping.rs",
+            "src/main.rs",
+            "src/doctor.rs",
+        ],
     ),
 ];
 
 /// Modules that everybody may use, and which therefore know nothing of features.
 const BELOW: &[&str] = &[
-    "src/auth", "src/chance", "src/clock", "src/config/", "src/embedded", "src/error", "src/ids", "src/telemetry",
-    "src/redis/", "src/sql/", "migrations/",
+    "src/auth",
+    "src/chance",
+    "src/clock",
+    "src/config/",
+    "src/embedded",
+    "src/error",
+    "src/ids",
+    "src/telemetry",
+    "src/redis/",
+    "src/sql/",
+    "migrations/",
 ];
+
+/// The modules of the crate.
+static TOP: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let code = take_apart(&read("src/lib.rs").text).code;
+    modules(&code).map(str::to_owned).collect()
+});
 
 fn house() -> Vec<(Source, Vec<Path>)> {
     let files = sources(&["src", "migrations"], ".rs").into_iter();
-    files.map(|file| (paths(&take_apart(&file.text).code), file)).map(|(paths, file)| (file, paths)).collect()
+    files
+        .map(|file| (paths(&take_apart(&file.text).code), file))
+        .map(|(paths, file)| (file, paths))
+        .collect()
 }
 
 /// Where a path leads inside the crate: `super::x` in `src/queue/http.rs` is `queue::x`.
@@ -64,7 +104,10 @@ fn inside(file: &Source, path: &Path) -> Option<Vec<String>> {
     let module = file.path.strip_prefix("src/")?.trim_end_matches(".rs").trim_end_matches("/mod");
     let module: Vec<String> = module.split('/').map(str::to_owned).collect();
     let stem = module.len().checked_sub(ups)?;
-    (ups > 0).then(|| [&module[..stem], &path.parts[ups..]].concat())
+    let target = [&module[..stem], &path.parts[ups..]].concat();
+    // A module inside a file is one step lower than the file: what leads nowhere was said from there.
+    let leads = target.first().is_some_and(|top| TOP.iter().any(|module| module == top));
+    (ups > 0 && leads).then_some(target)
 }
 
 /// `src/queue/sql/turns.rs` → `queue`, `sql`.
@@ -80,7 +123,9 @@ fn every_crate_is_named_only_in_its_cells() {
         for path in paths {
             let name = path.parts[0].as_str();
             let rule = IMPORTS.iter().find(|(crates, _)| crates.contains(&name));
-            if let Some((_, places)) = rule.filter(|(_, places)| !places.iter().any(|place| is_in(&file.path, place))) {
+            if let Some((_, places)) =
+                rule.filter(|(_, places)| !places.iter().any(|place| is_in(&file.path, place)))
+            {
                 let place = format!("{}:{}", file.path, path.line);
                 breaches.add(place, format!("`{name}` belongs to {}", places.join(", ")));
             }
@@ -93,13 +138,19 @@ fn every_crate_is_named_only_in_its_cells() {
 fn only_config_reads_the_environment() {
     let mut breaches = Breaches::default();
     for (file, paths) in house() {
-        let reads = |path: &&Path| path.parts.starts_with(&["std".to_owned(), "env".to_owned()]) || path.parts[0] == "env";
+        let reads = |path: &&Path| {
+            path.parts.starts_with(&["std".to_owned(), "env".to_owned()]) || path.parts[0] == "env"
+        };
         if !is_in(&file.path, "src/config/") {
             for path in paths.iter().filter(reads) {
-                breaches.add(format!("{}:{}", file.path, path.line), "the environment is read in src/config/");
+                breaches.add(
+                    format!("{}:{}", file.path, path.line),
+                    "the environment is read in src/config/",
+                );
             }
             // The command line of operators is another program in the same binary: clap reads its three settings.
-            let clap = take_apart(&file.text).code.contains("env = \"\"") && !is_in(&file.path, "src/ctl/");
+            let clap = take_apart(&file.text).code.contains("env = \"\"")
+                && !is_in(&file.path, "src/ctl/");
             breaches.unless(!clap, &file.path, "clap reads the environment in src/ctl/ only");
         }
     }
@@ -122,11 +173,19 @@ fn features_call_only_to_the_right_and_through_the_front_door() {
                 format!("what everybody uses knows nothing of `{}`", target[0]),
             );
             let Some(from) = place_of(home).filter(|from| *from != to) else { continue };
-            breaches.unless(from < to, &place, format!("`{home}` is to the right of `{}`", target[0]));
+            breaches.unless(
+                from < to,
+                &place,
+                format!("`{home}` is to the right of `{}`", target[0]),
+            );
             // The same cell of the feature to the right may be asked: a transaction, or a script, that spans both
             // belongs to the one that owns the outcome.
             let back_door = ["http", "redis", "sql"].contains(&door.as_str()) && door != home_cell;
-            breaches.unless(!back_door, &place, format!("go through `{}`, not `{door}`", target[0]));
+            breaches.unless(
+                !back_door,
+                &place,
+                format!("go through `{}`, not `{door}`", target[0]),
+            );
         }
     }
     breaches.none();
@@ -140,8 +199,13 @@ fn nobody_looks_up() {
             let Some(target) = inside(&file, path) else { continue };
             let above = ABOVE.iter().find(|(name, _)| *name == target[0]);
             if let Some((name, lookers)) = above {
-                let allowed = lookers.iter().any(|place| is_in(&file.path, place)) || cell(&file.path).0 == *name;
-                breaches.unless(allowed, format!("{}:{}", file.path, path.line), format!("nobody here looks up to `{name}`"));
+                let allowed = lookers.iter().any(|place| is_in(&file.path, place))
+                    || cell(&file.path).0 == *name;
+                breaches.unless(
+                    allowed,
+                    format!("{}:{}", file.path, path.line),
+                    format!("nobody here looks up to `{name}`"),
+                );
             }
         }
     }
@@ -156,7 +220,11 @@ fn the_operators_command_line_is_a_client_like_any_other() {
             let Some(target) = inside(&file, path) else { continue };
             let known = ["ctl", "clock", "config", "error", "ids"].contains(&target[0].as_str());
             let place = format!("{}:{}", file.path, path.line);
-            breaches.unless(known, place, format!("ctl speaks HTTP; `{}` is the server's", target[0]));
+            breaches.unless(
+                known,
+                place,
+                format!("ctl speaks HTTP; `{}` is the server's", target[0]),
+            );
         }
     }
     breaches.none();

@@ -92,7 +92,9 @@ fn walk(folder: &Path, paths: &mut Vec<String>) {
         let below = path.strip_prefix(root()).unwrap().to_string_lossy().replace('\\', "/");
         if kind.is_file() {
             paths.push(below);
-        } else if kind.is_dir() && !["target", "var", ".git", "node_modules"].contains(&below.as_str()) {
+        } else if kind.is_dir()
+            && !["target", "var", ".git", "node_modules"].contains(&below.as_str())
+        {
             walk(&path, paths);
         }
     }

@@ -38,16 +38,18 @@ pub fn take_apart(text: &str) -> Taken {
 
 /// Where the content of a text that begins here starts, and how long all of it is.
 fn text_at(rest: &str, before: &str) -> Option<(usize, usize)> {
-    if rest.starts_with('"') {
+    if let Some(inner) = rest.strip_prefix('"') {
         let mut escaped = false;
-        let end = rest[1..].find(|c| {
+        let end = inner.find(|c| {
             let ends = c == '"' && !escaped;
             escaped = c == '\\' && !escaped;
             ends
         });
         return Some((1, end.map_or(rest.len(), |end| end + 2)));
     }
-    let raw = rest.strip_prefix('r').filter(|_| !before.ends_with(|c: char| c.is_alphanumeric() || c == '_'))?;
+    let raw = rest
+        .strip_prefix('r')
+        .filter(|_| !before.ends_with(|c: char| c.is_alphanumeric() || c == '_'))?;
     let hashes = raw.len() - raw.trim_start_matches('#').len();
     let content = raw[hashes..].strip_prefix('"')?;
     let closing = format!("\"{}", "#".repeat(hashes));
@@ -92,7 +94,11 @@ pub fn paths(code: &str) -> Vec<Path> {
     }
     plain.push_str(rest);
     let inner = |path: &Path| ["crate", "self", "super"].contains(&path.parts[0].as_str());
-    let mut local: Vec<String> = used.iter().filter(|path| inner(path)).filter_map(|path| path.parts.last().cloned()).collect();
+    let mut local: Vec<String> = used
+        .iter()
+        .filter(|path| inner(path))
+        .filter_map(|path| path.parts.last().cloned())
+        .collect();
     local.extend(modules(code).map(str::to_owned));
     let mut all: Vec<Path> = used.into_iter().chain(inline(&plain)).collect();
     all.retain(|path| !local.contains(&path.parts[0]));
@@ -110,7 +116,8 @@ pub fn modules(code: &str) -> impl Iterator<Item = &str> {
 fn find_word(code: &str, word: &str) -> Option<usize> {
     let edge = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_');
     code.match_indices(word).map(|(at, _)| at).find(|at| {
-        edge(code[..*at].chars().next_back()) && code[at + word.len()..].starts_with(char::is_whitespace)
+        edge(code[..*at].chars().next_back())
+            && code[at + word.len()..].starts_with(char::is_whitespace)
     })
 }
 
@@ -119,14 +126,20 @@ fn spelt_out(tree: &str) -> Vec<Vec<String>> {
     let tree = tree.trim();
     let tree = tree.split(" as ").next().filter(|_| !tree.contains('{')).unwrap_or(tree);
     let Some((stem, group)) = tree.split_once('{') else {
-        let parts = tree.split("::").map(str::trim).filter(|part| !part.is_empty() && *part != "self");
+        let parts =
+            tree.split("::").map(str::trim).filter(|part| !part.is_empty() && *part != "self");
         let mut parts: Vec<String> = parts.map(str::to_owned).collect();
         if tree.starts_with("self::") {
             parts.insert(0, "self".to_owned());
         }
         return if parts.is_empty() { Vec::new() } else { vec![parts] };
     };
-    let stem: Vec<String> = stem.split("::").map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect();
+    let stem: Vec<String> = stem
+        .split("::")
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(str::to_owned)
+        .collect();
     let (mut depth, mut begin, mut branches) = (0, 0, Vec::new());
     let group = group.rsplit_once('}').map_or(group, |(inner, _)| inner);
     for (at, c) in group.char_indices() {
@@ -143,7 +156,8 @@ fn spelt_out(tree: &str) -> Vec<Vec<String>> {
     branches.push(&group[begin..]);
     let whole = |branch: &&str| branch.trim() == "self";
     let selves = branches.iter().filter(|branch| whole(branch)).map(|_| stem.clone());
-    let others = branches.iter().filter(|branch| !whole(branch)).flat_map(|branch| spelt_out(branch));
+    let others =
+        branches.iter().filter(|branch| !whole(branch)).flat_map(|branch| spelt_out(branch));
     selves.chain(others.map(|parts| [stem.clone(), parts].concat())).collect()
 }
 
@@ -154,8 +168,11 @@ fn inline(code: &str) -> Vec<Path> {
         let mut rest = line;
         while let Some(at) = rest.find(|c: char| c.is_alphabetic() || c == '_') {
             let chain = &rest[at..];
-            let length = chain.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(chain.len());
-            let parts = chain[..length].split("::").filter(|part| !part.is_empty() && !part.contains(':'));
+            let length = chain
+                .find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':')
+                .unwrap_or(chain.len());
+            let parts =
+                chain[..length].split("::").filter(|part| !part.is_empty() && !part.contains(':'));
             let parts: Vec<String> = parts.map(str::to_owned).collect();
             if parts.len() > 1 && !rest[..at].ends_with("::") {
                 found.push(Path { line: number + 1, parts });
@@ -168,13 +185,20 @@ fn inline(code: &str) -> Vec<Path> {
 
 #[test]
 fn a_file_is_taken_apart_as_the_compiler_would() {
-    let taken = take_apart("let a = \"redis::x\"; // axum::y\nlet c = '\"'; let b: &'a str = r#\"now()\"#;\n");
+    let taken = take_apart(
+        "let a = \"redis::x\"; // axum::y\nlet c = '\"'; let b: &'a str = r#\"now()\"#;\n",
+    );
     assert_eq!(taken.code, "let a = \"\"; \nlet c = ' '; let b: &'a str = \"\";\n");
     assert_eq!(taken.texts.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 2]);
     assert!(taken.texts[1].1.starts_with("now()"));
 
-    let spelt = |code: &str| -> Vec<String> { paths(code).iter().map(|path| path.parts.join("::")).collect() };
+    let spelt = |code: &str| -> Vec<String> {
+        paths(code).iter().map(|path| path.parts.join("::")).collect()
+    };
     assert_eq!(spelt("use a::{b, c::{self, d as e}};\nuse f;"), ["a::b", "a::c", "a::c::d", "f"]);
-    assert_eq!(spelt("use crate::redis; fn x() -> redis::A { axum::get::<sea_orm::B>() }").len(), 3);
+    assert_eq!(
+        spelt("use crate::redis; fn x() -> redis::A { axum::get::<sea_orm::B>() }").len(),
+        3
+    );
     assert!(spelt("mod redis;\nuse redis::{A, B};").is_empty());
 }

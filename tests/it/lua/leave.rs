@@ -1,0 +1,74 @@
+//! `leave`: a number out of the line and out of its turn.
+
+use usher::ids::QueueNumber;
+
+use super::stage::{in_each_epoch, on_an_open_queue, user};
+
+#[tokio::test]
+async fn leaving_takes_exactly_one_number_out_and_twice_is_once() {
+    on_an_open_queue(async |stage| {
+        let (ann, bob) = (stage.joins(1).await, stage.joins(2).await);
+        for _ in 0..2 {
+            assert!(stage.line().leave(user(1), ann).await.unwrap());
+            stage.holds([("line", "idle_ms=NOW n=2"), ("wait", "2=#2")]).await;
+        }
+        stage.is_pending(user(2), bob).await;
+        for _ in 0..2 {
+            assert!(stage.line().leave(user(2), bob).await.unwrap());
+            stage.holds([("line", "idle_ms=NOW n=2")]).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn leaving_a_turn_frees_its_place() {
+    on_an_open_queue(async |stage| {
+        let (ann, bob) = (stage.joins(1).await, stage.joins(2).await);
+        stage.is_admitted(user(1), ann).await;
+        stage.is_admitted(user(2), bob).await;
+        for _ in 0..2 {
+            assert!(stage.line().leave(user(1), ann).await.unwrap());
+            let left = [("act", "2=NOW+10000"), ("line", "idle_ms=NOW n=2"), ("turns", "2=#2")];
+            stage.holds(left).await;
+        }
+    })
+    .await;
+}
+
+/// A message that comes late, when the same person has joined again, removes nothing.
+#[tokio::test]
+async fn a_late_leave_does_not_touch_a_newer_number() {
+    on_an_open_queue(async |stage| {
+        let number = stage.joins(1).await;
+        let late =
+            async |other| assert!(stage.line().leave(user(1), QueueNumber(other)).await.unwrap());
+        let waiting = stage.keyspace().await;
+        late(number.0 - 1).await;
+        late(number.0 + 1).await;
+        assert_eq!(stage.keyspace().await, waiting);
+        stage.is_pending(user(1), number).await;
+        let pending = stage.keyspace().await;
+        late(number.0 - 1).await;
+        assert_eq!(stage.keyspace().await, pending);
+        stage.is_admitted(user(1), number).await;
+        let active = stage.keyspace().await;
+        late(number.0 - 1).await;
+        late(number.0 + 1).await;
+        assert_eq!(stage.keyspace().await, active);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_absent_or_another_generation_is_left_alone() {
+    in_each_epoch(async |stage| {
+        assert!(!stage.line().leave(user(1), stage.nth(1)).await.unwrap());
+        stage.open().await;
+        let ann = stage.joins(1).await;
+        let before = stage.keyspace().await;
+        assert!(!stage.line_of(stage.epoch + 1).leave(user(1), ann).await.unwrap());
+        assert_eq!(stage.keyspace().await, before);
+    })
+    .await;
+}

@@ -1,0 +1,53 @@
+//! `watch`: the figures of the line.
+
+use usher::queue::redis::Figures;
+
+use super::stage::{NOW, in_each_epoch, on_an_open_queue, tuned};
+
+#[tokio::test]
+async fn an_empty_line_has_figures_of_nothing() {
+    on_an_open_queue(async |stage| {
+        assert_eq!(stage.line().watch().await.unwrap(), Some(Figures::default()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_figures_are_those_of_one_moment_and_nothing_is_written() {
+    on_an_open_queue(async |stage| {
+        for id in 1..=5 {
+            stage.joins(id).await;
+        }
+        assert_eq!(stage.admits(&tuned(1.0, 2.0), NOW).await, [1, 2]);
+        let before = stage.keyspace().await;
+        let figures = Figures { serving: stage.nth(2), arrivals: 5, waiting: 3, active: 2 };
+        for _ in 0..2 {
+            assert_eq!(stage.line().watch().await.unwrap(), Some(figures));
+        }
+        assert_eq!(stage.keyspace().await, before);
+    })
+    .await;
+}
+
+/// A batch on its way into SQL has left the line: its numbers are being served.
+#[tokio::test]
+async fn a_pending_batch_is_served_but_not_active() {
+    on_an_open_queue(async |stage| {
+        stage.joins(1).await;
+        stage.joins(2).await;
+        assert_eq!(stage.takes(&tuned(1.0, 1.0), NOW).await, [1]);
+        let figures = Figures { serving: stage.nth(1), arrivals: 2, waiting: 1, active: 0 };
+        assert_eq!(stage.line().watch().await.unwrap(), Some(figures));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_absent_or_another_generation_has_no_figures() {
+    in_each_epoch(async |stage| {
+        assert_eq!(stage.line().watch().await.unwrap(), None);
+        stage.open().await;
+        assert_eq!(stage.line_of(stage.epoch + 1).watch().await.unwrap(), None);
+    })
+    .await;
+}
