@@ -45,7 +45,7 @@ local full = 0
 if redis.call('ZCARD', pend) == 0 then
   -- A bucket fills to its brim while nobody waits; while somebody does, a late tick of up to a second loses nothing.
   if last == 0 then last, tokens = now, burst end
-  tokens = tokens < 1 and tokens + returned or math.max(tokens, math.min(burst, tokens + returned))
+  tokens = math.min(burst + rate, tokens + returned)
   if flow == 'none' or last > now + 2000 then last = now end
   if idle >= last and idle <= now then tokens, last = math.min(burst, tokens + rate * (idle - last) / 1000), idle end
   local earned = rate * math.max(0, now - last) / 1000

@@ -124,6 +124,9 @@ async fn a_log_has_one_line_an_event() {
     let pages = Pages::default();
     let writer = pages.clone();
     let subscriber = tracing_subscriber::fmt().json().with_max_level(tracing::Level::TRACE);
+    // With a single dispatcher, a place in the code that another thread meets first is decided by that thread, which
+    // has none: a second one makes all of them be asked.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let _log =
         tracing::subscriber::set_default(subscriber.with_writer(move || writer.clone()).finish());
     play::<TestApp>(Database::Sqlite, async |app| {
