@@ -53,18 +53,16 @@ impl Payments {
 
     /// Pays once, however often it is asked; every repetition gets the same receipt.
     pub async fn pay(&self, wish: &PayBooking) -> Result<Transfer, Error> {
-        let paid = self.inner.sql.pay(wish, &self.inner.clock).await?;
-        if let Paid::Now { receipt, booking, turn_ended } = paid {
-            metrics::counter!("usher_payments_total").increment(1);
-            metrics::counter!("usher_seats_sold_total").increment(booking.seats.len() as u64);
-            tracing::info!(booking.id = booking.id.0, amount = booking.amount, "booking paid");
-            self.tell_redis(booking, turn_ended);
-            return Ok(receipt);
+        match self.inner.sql.pay(wish, &self.inner.clock).await? {
+            Paid::Before { receipt } => Ok(receipt),
+            Paid::Now { receipt, booking, turn_ended } => {
+                metrics::counter!("usher_payments_total").increment(1);
+                metrics::counter!("usher_seats_sold_total").increment(booking.seats.len() as u64);
+                tracing::info!(booking.id = booking.id.0, amount = booking.amount, "booking paid");
+                self.tell_redis(booking, turn_ended);
+                Ok(receipt)
+            }
         }
-        let Paid::Before { receipt } = paid else {
-            return Err(Error::bug("a payment is now or before"));
-        };
-        Ok(receipt)
     }
 
     /// Redis hears of it after the answer: a seat it forgets to mark is refused by SQL, a turn it keeps is looked up.
