@@ -13,8 +13,7 @@ use crate::clock::Clock;
 use crate::concert::{Concerts, CreateConcert, CreateRows, CreateSeats, CreateTier};
 use crate::config::{Config, RedisConfig};
 use crate::embedded::PrivateRedis;
-use crate::error::{Code, Error};
-use crate::http::health::Readiness;
+use crate::error::Error;
 use crate::http::limits::Limits;
 use crate::ids::{QueueName, UserId};
 use crate::payment::Payments;
@@ -31,8 +30,6 @@ const GRACE_MS: i64 = 2 * SKEW_MS_MAX;
 const WORK_TIMEOUT: Duration = Duration::from_secs(5);
 /// The demo concert is a month away.
 const DEMO_STARTS_IN_SECONDS: i64 = 30 * 86_400;
-/// Readiness waits no longer than this for any machine.
-const PROBE_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// Everything a handler may need.
 #[derive(Clone)]
@@ -53,7 +50,7 @@ pub struct App {
     pub private_redis: Arc<Option<PrivateRedis>>,
     /// Work that goes on when its client hangs up.
     pub work: TaskTracker,
-    metrics: PrometheusHandle,
+    pub metrics: PrometheusHandle,
 }
 
 impl App {
@@ -178,50 +175,4 @@ impl App {
         };
         self.concert.create(demo, (queue.id, &queue.name), "usher").await.map(drop)
     }
-
-    pub async fn readiness(&self) -> Readiness {
-        let redis = probe(self.redis.clock_ms()).await;
-        let database = probe(self.sql.clock_ms()).await;
-        let now = self.clock.now_ms();
-        let skewed = |theirs: &Result<i64, Error>| {
-            theirs.as_ref().is_ok_and(|theirs| (theirs - now).abs() > SKEW_MS_MAX)
-        };
-        // A clock in a test's hand is nowhere near the machines'.
-        let skew = !self.clock.is_manual() && (skewed(&redis) || skewed(&database));
-        let said = |probe: &Result<i64, Error>| match probe {
-            Ok(_) => "ok".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        let doubt = self.queue.lines().iter().any(|line| line.is_in_doubt());
-        Readiness {
-            ready: redis.is_ok() && database.is_ok() && !skew && !self.work.is_closed(),
-            redis: said(&redis),
-            database: said(&database),
-            clock: if skew { format!("more than {SKEW_MS_MAX} ms apart") } else { "ok".to_owned() },
-            queue: if doubt { "rebuilding" } else { "ok" },
-        }
-    }
-
-    /// Every figure in Prometheus's text form, the line's read at this moment.
-    pub fn metrics_text(&self) -> String {
-        for line in self.queue.lines() {
-            let queue = line.queue();
-            let figures = line.snapshot().figures;
-            let gauge = |name: &'static str, value: f64| {
-                metrics::gauge!(name, "queue" => queue.name.to_string()).set(value);
-            };
-            gauge("usher_waiting", figures.waiting as f64);
-            gauge("usher_active", figures.active as f64);
-            gauge("usher_active_max", queue.policy.active_max as f64);
-            gauge("usher_rate_per_second", queue.policy.rate_per_second);
-            gauge("usher_in_doubt", f64::from(u8::from(line.is_in_doubt())));
-        }
-        self.metrics.render()
-    }
-}
-
-async fn probe(answer: impl Future<Output = Result<i64, Error>>) -> Result<i64, Error> {
-    tokio::time::timeout(PROBE_TIMEOUT, answer)
-        .await
-        .unwrap_or_else(|_| Err(Error::refused(Code::Unavailable, "it does not answer in time")))
 }

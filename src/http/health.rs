@@ -1,5 +1,8 @@
 //! Whether this process lives, whether it can serve, and its figures for a monitor.
 
+use std::future::Future;
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
@@ -8,11 +11,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::reply::Problem;
-use crate::app::App;
+use crate::app::{App, SKEW_MS_MAX};
 use crate::error::{Code, Error};
 
 /// When a probe may come again.
-const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(2);
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// Readiness waits no longer than this for any machine.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// What readiness found.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -38,7 +43,7 @@ pub async fn livez() -> &'static str {
     responses((status = 200, body = Readiness),
         (status = 503, body = Problem, content_type = "application/problem+json", description = "`detail` says what is wrong")))]
 pub async fn readyz(State(app): State<App>) -> Result<Json<Readiness>, Error> {
-    let readiness = app.readiness().await;
+    let readiness = examine(&app).await;
     if readiness.ready {
         return Ok(Json(readiness));
     }
@@ -50,6 +55,51 @@ pub async fn readyz(State(app): State<App>) -> Result<Json<Readiness>, Error> {
 /// Figures in Prometheus's text form.
 #[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, content_type = "text/plain")))]
 pub async fn metrics(State(app): State<App>) -> Response {
-    let text = app.metrics_text();
+    let text = figures(&app);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+async fn examine(app: &App) -> Readiness {
+    let (redis, database) = tokio::join!(probe(app.redis.clock_ms()), probe(app.sql.clock_ms()));
+    let now = app.clock.now_ms();
+    let skewed = |theirs: &Result<i64, Error>| {
+        theirs.as_ref().is_ok_and(|theirs| (theirs - now).abs() > SKEW_MS_MAX)
+    };
+    // A clock in a test's hand is nowhere near the machines'.
+    let skew = !app.clock.is_manual() && (skewed(&redis) || skewed(&database));
+    let said = |probe: &Result<i64, Error>| match probe {
+        Ok(_) => "ok".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let doubt = app.queue.lines().iter().any(|line| line.is_in_doubt());
+    Readiness {
+        ready: redis.is_ok() && database.is_ok() && !skew && !app.work.is_closed(),
+        redis: said(&redis),
+        database: said(&database),
+        clock: if skew { format!("more than {SKEW_MS_MAX} ms apart") } else { "ok".to_owned() },
+        queue: if doubt { "rebuilding" } else { "ok" },
+    }
+}
+
+async fn probe(answer: impl Future<Output = Result<i64, Error>>) -> Result<i64, Error> {
+    tokio::time::timeout(PROBE_TIMEOUT, answer)
+        .await
+        .unwrap_or_else(|_| Err(Error::refused(Code::Unavailable, "it does not answer in time")))
+}
+
+/// Every figure in Prometheus's text form, the line's read at this moment.
+fn figures(app: &App) -> String {
+    for line in app.queue.lines() {
+        let queue = line.queue();
+        let figures = line.snapshot().figures;
+        let gauge = |name: &'static str, value: f64| {
+            metrics::gauge!(name, "queue" => queue.name.to_string()).set(value);
+        };
+        gauge("usher_waiting", figures.waiting as f64);
+        gauge("usher_active", figures.active as f64);
+        gauge("usher_active_max", queue.policy.active_max as f64);
+        gauge("usher_rate_per_second", queue.policy.rate_per_second);
+        gauge("usher_in_doubt", f64::from(u8::from(line.is_in_doubt())));
+    }
+    app.metrics.render()
 }
