@@ -32,8 +32,6 @@ pub struct QueueToken {
     pub number: QueueNumber,
     /// The epoch in which Redis last confirmed the place.
     pub confirmed: Epoch,
-    /// Unix seconds.
-    pub issued_at: i64,
     /// Whether it should be signed anew: its key is no longer the active one, or half of its life is over.
     pub stale: bool,
 }
@@ -79,6 +77,8 @@ impl Tokens {
         Self { keys, active, life_seconds: config.token_seconds }
     }
 
+    /// The same place gives the same token until half of its life is over: it counts as issued when the present half
+    /// life began.
     pub fn sign(
         &self,
         queue: &QueueName,
@@ -86,7 +86,8 @@ impl Tokens {
         (number, confirmed): (QueueNumber, Epoch),
         now_ms: i64,
     ) -> Result<String, Error> {
-        let issued_at = now_ms / 1_000;
+        let (now, half) = (now_ms / 1_000, self.life_seconds / 2);
+        let issued_at = now - now % half;
         let claims = QueueClaims {
             aud: &format!("{AUDIENCE_PREFIX}{queue}"),
             sub: &user.to_string(),
@@ -136,9 +137,8 @@ impl Tokens {
             user: UserId::parse(claims.sub).map_err(|_| invalid())?,
             number: QueueNumber(claims.seq),
             confirmed: claims.g,
-            issued_at: claims.iat,
             stale: key.state != KeyState::Active
-                || now - claims.iat > (claims.exp - claims.iat) / 2,
+                || now - claims.iat >= (claims.exp - claims.iat) / 2,
         })
     }
 }
@@ -325,6 +325,9 @@ mod tests {
     use crate::config::{Secret, TokenKey};
 
     const NOW: i64 = 1_800_000_000_000;
+    const LIFE_MS: i64 = 86_400_000;
+    /// When the half life began in which `NOW` lies.
+    const HALF_BEGAN: i64 = NOW - NOW % (LIFE_MS / 2);
 
     fn tokens(states: &[(&str, u8, KeyState)]) -> Tokens {
         let key = |(kid, byte, state): &(&str, u8, KeyState)| TokenKey {
@@ -354,8 +357,21 @@ mod tests {
             (read.user, read.number, read.queue.as_str()),
             (UserId(7), QueueNumber(9), "main")
         );
-        assert_eq!(tokens.verify(&token, NOW + 86_400_000).unwrap_err().code(), Code::TokenExpired);
-        assert_eq!(tokens.verify(&token, NOW - 6_000).unwrap_err().code(), Code::TokenInvalid);
+        let refused = |at| tokens.verify(&token, at).unwrap_err().code();
+        assert_eq!(refused(HALF_BEGAN + LIFE_MS), Code::TokenExpired);
+        assert_eq!(refused(HALF_BEGAN - 6_000), Code::TokenInvalid);
+    }
+
+    #[test]
+    fn a_token_is_the_same_until_half_a_life_is_over() {
+        let tokens = tokens(&[("1", 1, KeyState::Active)]);
+        let signed =
+            |at| tokens.sign(&QueueName::main(), UserId(7), (QueueNumber(9), 1), at).unwrap();
+        let (first, half) = (signed(HALF_BEGAN), LIFE_MS / 2);
+        assert_eq!(signed(HALF_BEGAN + half - 1), first);
+        assert_ne!(signed(HALF_BEGAN + half), first);
+        assert!(!tokens.verify(&first, HALF_BEGAN + half - 1).unwrap().stale);
+        assert!(tokens.verify(&first, HALF_BEGAN + half).unwrap().stale);
     }
 
     #[test]

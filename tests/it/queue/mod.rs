@@ -17,6 +17,25 @@ stories! {
         assert_eq!(app.operator.queue("main").await["waiting"], 2);
     }
 
+    /// Half a life of a token is twelve hours: it changes once in each, and the one before stays good.
+    async fn a_token_asked_for_again_is_the_same_token(app: &TestApp) {
+        app.one_at_a_time().await;
+        let ann = app.waiting_buyer().await;
+        let first = ann.token();
+        app.pass(1).await;
+        ann.join().await.waiting();
+        assert_eq!(ann.token(), first);
+
+        app.pass(12 * 3_600).await;
+        let polled = ann.poll().await.ok();
+        ann.join().await.ok();
+        assert_ne!(ann.token(), first);
+        assert_eq!(polled["token_id"], ann.token(), "a poll says so, too");
+        assert_eq!(number_of(&ann.token()), number_of(&first));
+        ann.takes(first);
+        ann.poll().await.ok();
+    }
+
     async fn position_one_is_next(app: &TestApp) {
         let inside = app.one_at_a_time().await;
         let (ann, bob) = (app.waiting_buyer().await, app.waiting_buyer().await);
@@ -123,6 +142,24 @@ stories! {
 
         bob.poll().await.active();
         ann.poll().await.refused(410, "turn_ended");
+    }
+
+    async fn a_late_goodbye_of_an_ended_turn_takes_nothing_from_the_next_one(app: &TestApp) {
+        let concert = app.concert(["1", "2"]).await;
+        let ann = app.active_buyer().await;
+        let old = ann.token();
+        ann.leave().await.no_content();
+        ann.join().await.active();
+        let (new, booking) = (ann.token(), ann.hold(concert, ["1"]).await.held());
+
+        ann.takes(old);
+        ann.leave().await.no_content();
+
+        ann.takes(new);
+        ann.poll().await.active();
+        assert_eq!(ann.status_of(booking).await, "held");
+        assert_eq!(app.seats(concert).await, "HA");
+        ann.hold(concert, ["2"]).await.held();
     }
 
     async fn leaving_lets_unpaid_seats_go(app: &TestApp) {
