@@ -2,29 +2,25 @@
 
 pub mod http;
 pub mod listing;
+mod request;
 pub mod sql;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
 use crate::clock::Clock;
-use crate::error::{Code, Error, FieldProblem};
-use crate::ids::{ConcertId, ID_MAX, QueueName, SeatId};
+use crate::error::{Code, Error};
+use crate::ids::{ConcertId, QueueName};
 use crate::sql::Sql;
 use listing::Listing;
+pub use request::{ChangeConcert, CreateConcert, CreateRows, CreateSeats, CreateTier};
 pub use sql::{Concert, Seat, TierSums};
 
-/// A hall has room for this many, and a request for no more.
-const SEATS_MAX: usize = 100_000;
-const PRICE_MAX: i64 = 1_000_000_000;
-const TEXT_CHARS_MAX: usize = 200;
-/// Until the year 9999, the last that RFC 3339 can write.
-const STARTS_AT_MAX: i64 = 253_402_300_799;
 /// A listing is built at most this often.
 const LISTING_MS: i64 = 1_000;
 
@@ -59,56 +55,6 @@ impl SeatStatus {
             Self::Sold => 'S',
         }
     }
-}
-
-/// A request to sell a new concert.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CreateConcert {
-    pub title: String,
-    pub place: String,
-    /// Unix seconds.
-    pub starts_at: i64,
-    /// Through which queue; `main` when absent.
-    pub queue: Option<String>,
-    pub tiers: Vec<CreateTier>,
-}
-
-/// Seats of one price.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CreateTier {
-    pub name: String,
-    /// Minor units of the currency.
-    pub price: i64,
-    pub seats: CreateSeats,
-}
-
-/// Seats by name, or rows of numbered ones.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
-pub enum CreateSeats {
-    Named(Vec<String>),
-    Rows(CreateRows),
-}
-
-/// `A-1 … B-50` from rows `A`, `B` with 50 seats each.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CreateRows {
-    pub rows: Vec<String>,
-    pub per_row: u32,
-}
-
-/// A change of what is announced; seats and prices stay as they were sold.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ChangeConcert {
-    pub title: Option<String>,
-    pub place: Option<String>,
-    /// Unix seconds.
-    pub starts_at: Option<i64>,
-    pub queue: Option<String>,
 }
 
 /// The catalogue and its cached listings.
@@ -208,7 +154,7 @@ impl Concerts {
         queue: (i64, &QueueName),
         operator: &str,
     ) -> Result<ConcertId, Error> {
-        let seats = check(&request)?;
+        let seats = request.seats()?;
         self.inner
             .sql
             .create_concert(&request, &seats, queue, (operator, self.inner.clock.now_ms()))
@@ -222,12 +168,7 @@ impl Concerts {
         queue_id: Option<i64>,
         operator: &str,
     ) -> Result<(), Error> {
-        let mut problems = Vec::new();
-        for (text, pointer) in [(&change.title, "/title"), (&change.place, "/place")] {
-            check_text(text.as_deref().unwrap_or("-"), pointer, &mut problems);
-        }
-        check_instant(change.starts_at.unwrap_or(1), &mut problems);
-        refuse(problems)?;
+        change.check()?;
         self.inner
             .sql
             .change_concert(id, change, queue_id, (operator, self.inner.clock.now_ms()))
@@ -257,92 +198,4 @@ impl Concerts {
 
 fn missing(id: ConcertId) -> Error {
     Error::refused(Code::ConcertNotFound, format!("there is no concert {id}"))
-}
-
-/// The seats a request names, in order, or everything that is wrong with it.
-fn check(request: &CreateConcert) -> Result<Vec<Seat>, Error> {
-    let mut problems = Vec::new();
-    check_text(&request.title, "/title", &mut problems);
-    check_text(&request.place, "/place", &mut problems);
-    check_instant(request.starts_at, &mut problems);
-    let mut problem = |pointer: String, reason: &str| {
-        problems.push(FieldProblem { pointer, reason: reason.to_owned() });
-    };
-    let mut seats: Vec<Seat> = Vec::new();
-    let mut known = std::collections::HashSet::new();
-    for (index, tier) in request.tiers.iter().enumerate() {
-        if !(1..=PRICE_MAX).contains(&tier.price) {
-            problem(format!("/tiers/{index}/price"), "is a whole number from 1 to 1000000000");
-        }
-        if tier.name.is_empty()
-            || tier.name.chars().count() > TEXT_CHARS_MAX
-            || tier.name.contains('\0')
-        {
-            problem(format!("/tiers/{index}/name"), "is 1 to 200 characters");
-        }
-        let pointer = format!("/tiers/{index}/seats");
-        let names = match &tier.seats {
-            CreateSeats::Named(names) if names.len() <= SEATS_MAX => names.clone(),
-            CreateSeats::Rows(rows)
-                if rows.rows.len().saturating_mul(rows.per_row as usize) <= SEATS_MAX =>
-            {
-                rows.rows
-                    .iter()
-                    .flat_map(|row| (1..=rows.per_row).map(move |seat| format!("{row}-{seat}")))
-                    .collect()
-            }
-            _ => {
-                problem(pointer, "a concert has at most 100000 seats");
-                continue;
-            }
-        };
-        for name in names {
-            match SeatId::parse(&name) {
-                None => {
-                    return Err(Error::field(
-                        Code::InvalidField,
-                        &pointer,
-                        "a seat id is 1 to 16 of A-Z, a-z, 0-9 and `-`",
-                    ));
-                }
-                Some(seat) if !known.insert(seat.clone()) => {
-                    return Err(Error::field(
-                        Code::DuplicateSeat,
-                        &pointer,
-                        format!("seat {seat} is named twice"),
-                    ));
-                }
-                Some(id) => seats.push(Seat { id, tier: tier.name.clone(), price: tier.price }),
-            }
-        }
-    }
-    if problems.is_empty() && (seats.is_empty() || seats.len() > SEATS_MAX) {
-        return Err(Error::field(Code::InvalidField, "/tiers", "name 1 to 100000 seats"));
-    }
-    refuse(problems)?;
-    Ok(seats)
-}
-
-fn check_text(text: &str, pointer: &str, problems: &mut Vec<FieldProblem>) {
-    if text.is_empty() || text.chars().count() > TEXT_CHARS_MAX || text.contains('\0') {
-        problems.push(FieldProblem {
-            pointer: pointer.to_owned(),
-            reason: "is 1 to 200 characters".to_owned(),
-        });
-    }
-}
-
-fn check_instant(starts_at: i64, problems: &mut Vec<FieldProblem>) {
-    if !(1..=STARTS_AT_MAX.min(ID_MAX)).contains(&starts_at) {
-        let reason = "is in Unix seconds, until the year 9999".to_owned();
-        problems.push(FieldProblem { pointer: "/starts_at".to_owned(), reason });
-    }
-}
-
-fn refuse(problems: Vec<FieldProblem>) -> Result<(), Error> {
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(Error::InvalidFields { code: Code::InvalidField, problems })
-    }
 }

@@ -180,6 +180,7 @@ impl Sql {
         Ok(ConcertId(id))
     }
 
+    /// Changes what is announced. A change that changes nothing leaves no trace.
     pub async fn change_concert(
         &self,
         id: ConcertId,
@@ -203,14 +204,18 @@ impl Sql {
                 ));
             }
         }
-        let row = concert::ActiveModel {
-            id: Set(old.id),
-            queue_id: Set(queue_id.unwrap_or(old.queue_id)),
-            title: Set(change.title.clone().unwrap_or_else(|| old.title.clone())),
-            place: Set(change.place.clone().unwrap_or_else(|| old.place.clone())),
-            starts_at: Set(change.starts_at.map_or(old.starts_at, |starts_at| starts_at * 1_000)),
+        let new = concert::Model {
+            id: old.id,
+            queue_id: queue_id.unwrap_or(old.queue_id),
+            title: change.title.clone().unwrap_or_else(|| old.title.clone()),
+            place: change.place.clone().unwrap_or_else(|| old.place.clone()),
+            starts_at: change.starts_at.map_or(old.starts_at, |starts_at| starts_at * 1_000),
         };
-        let new = row.update(&transaction).await.map_err(from_db)?;
+        if new == old {
+            return Ok(());
+        }
+        let row = concert::ActiveModel::from(new.clone()).reset_all();
+        row.update(&transaction).await.map_err(from_db)?;
         let announced = |row: &concert::Model| {
             Announced::new(
                 (&row.title, &row.place),

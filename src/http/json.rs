@@ -7,6 +7,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Deserializer};
 
 use crate::error::{Code, Error};
 
@@ -88,6 +89,13 @@ pub fn parse_json<T: Body>(bytes: &[u8]) -> Result<T, Error> {
         let code = if of_object { Code::InvalidField } else { T::code_of(&pointer) };
         Error::field(code, &pointer, reason)
     })
+}
+
+/// Reads a field that may be left out, and is what it says when it is there: `null` only where `T` takes it.
+pub fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
 }
 
 /// How deep a text nests that is known to be JSON.

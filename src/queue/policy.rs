@@ -1,9 +1,10 @@
 //! The policy of a queue: what an operator tunes while people wait. Bounds stand here; storage does not.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::error::{Code, Error, FieldProblem};
+use crate::http::json::given;
 
 const RATE_MAX: f64 = 20_000.0;
 const ACTIVE_MAX: i64 = 1_000_000;
@@ -56,8 +57,7 @@ impl Mode {
 pub struct Policy {
     /// Admissions a second, fractions allowed; counts claimed turns.
     pub rate_per_second: f64,
-    /// Admissions that may come at once after a lull. `null` is never shown: the default is max(1, rate).
-    #[schema(value_type = f64)]
+    /// The bucket's size when an operator set it; `PolicyView` shows the one that is in force.
     #[serde(skip)]
     pub burst: Option<f64>,
     /// Turns at once, strict.
@@ -111,29 +111,38 @@ impl From<&Policy> for PolicyView {
 
 /// Any subset of the policy's fields. `null` puts `burst` and `seats_per_user_max` back to their defaults.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct TunePolicy {
+    #[serde(deserialize_with = "given")]
+    #[schema(nullable = false)]
     pub rate_per_second: Option<f64>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<f64>)]
     pub burst: Option<Option<f64>>,
+    #[serde(deserialize_with = "given")]
+    #[schema(nullable = false)]
     pub active_max: Option<i64>,
+    #[serde(deserialize_with = "given")]
+    #[schema(nullable = false)]
     pub session_seconds: Option<i64>,
+    #[serde(deserialize_with = "given")]
+    #[schema(nullable = false)]
     pub claim_seconds: Option<i64>,
+    #[serde(deserialize_with = "given")]
+    #[schema(nullable = false)]
     pub hold_seconds: Option<i64>,
+    #[serde(deserialize_with = "given")]
+    #[schema(nullable = false)]
     pub seats_per_booking_max: Option<i64>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<i64>)]
     pub seats_per_user_max: Option<Option<i64>>,
+    #[serde(deserialize_with = "given")]
+    #[schema(nullable = false)]
     pub mode: Option<Mode>,
+    #[serde(deserialize_with = "given")]
+    #[schema(nullable = false)]
     pub message: Option<String>,
-}
-
-/// Tells a field that says `null` from one that is not there.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    from: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(from).map(Some)
 }
 
 impl Policy {

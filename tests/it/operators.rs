@@ -97,6 +97,10 @@ stories! {
             let answer = app.operator.send("POST", "/admin/concerts", concert).await;
             assert_eq!(answer.status, 422, "{answer}");
         }
+        let mut nulled = with(tier(10, json!(["1"])));
+        nulled["queue"] = Value::Null;
+        let problem = app.operator.send("POST", "/admin/concerts", nulled).await.refused(422, "invalid_field");
+        assert_eq!(problem["errors"][0]["pointer"], "/queue");
         let mut lost = with(tier(10, json!(["1"])));
         lost["queue"] = json!("nowhere");
         let answer = app.operator.send("POST", "/admin/concerts", lost).await;
@@ -131,6 +135,21 @@ stories! {
         ann.hold(concert, ["1"]).await.held();
         change(json!({"queue": "main"})).await.refused(409, "concert_has_bookings");
         assert_eq!(change(json!({"place": "Barn"})).await.ok()["place"], "Barn");
+    }
+
+    async fn a_concert_is_changed_by_what_is_said_and_only_then(app: &TestApp) {
+        let path = format!("/admin/concerts/{}", app.concert(["1"]).await);
+        let change = async |change: Value| app.operator.send("PUT", &path, change).await;
+        let announced = change(json!({"title": "New"})).await.ok();
+        let deed = app.operator.last_deed().await;
+
+        for field in ["title", "place", "starts_at", "queue"] {
+            let problem = change(json!({field: null})).await.refused(422, "invalid_field");
+            assert_eq!(problem["errors"][0]["pointer"], format!("/{field}"));
+            assert_eq!(change(json!({field: announced[field]})).await.ok(), announced);
+        }
+        assert_eq!(change(json!({})).await.ok(), announced);
+        assert_eq!(app.operator.last_deed().await, deed, "nothing was changed");
     }
 
     async fn both_listeners_say_whether_they_live(app: &TestApp) {

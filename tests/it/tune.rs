@@ -30,11 +30,33 @@ stories! {
         }
     }
 
-    async fn a_limit_per_person_can_be_taken_back(app: &TestApp) {
-        for limit in [json!(4), Value::Null] {
-            let policy = app.operator.tune("main", json!({"seats_per_user_max": limit})).await;
+    async fn what_has_a_default_can_be_put_back(app: &TestApp) {
+        for (limit, burst, in_force) in [(json!(4), json!(7.0), 7.0), (Value::Null, Value::Null, 50.0)] {
+            let change = json!({"seats_per_user_max": limit, "burst": burst});
+            let policy = app.operator.tune("main", change).await;
             assert_eq!(policy["seats_per_user_max"], limit);
+            assert_eq!(policy["burst"], in_force);
         }
+    }
+
+    async fn a_change_that_changes_nothing_leaves_no_trace(app: &TestApp) {
+        app.operator.tune("main", json!({"rate_per_second": 7, "message": "soon"})).await;
+        let (deed, before) = (app.operator.last_deed().await, app.operator.get(POLICY).await);
+        let etag = before.header("etag").unwrap();
+        for (method, change) in [
+            ("PUT", json!({})),
+            ("PATCH", json!({"rate_per_second": 7.0, "burst": null})),
+            ("PUT", before.json().as_object().map(|policy| {
+                let mut same = policy.clone();
+                same.remove("burst");
+                Value::Object(same)
+            }).unwrap()),
+        ] {
+            let after = app.operator.send(method, POLICY, change).await.status(200);
+            assert_eq!(after.header("etag").unwrap(), etag);
+            assert_eq!(after.json(), before.json());
+        }
+        assert_eq!(app.operator.last_deed().await, deed);
     }
 
     async fn two_operators_do_not_overwrite_each_other(app: &TestApp) {
@@ -68,6 +90,14 @@ stories! {
             ("mode", json!("ajar")),
             ("message", json!("x".repeat(501))),
             ("rate", json!(5)),
+            ("rate_per_second", Value::Null),
+            ("active_max", Value::Null),
+            ("session_seconds", Value::Null),
+            ("claim_seconds", Value::Null),
+            ("hold_seconds", Value::Null),
+            ("seats_per_booking_max", Value::Null),
+            ("mode", Value::Null),
+            ("message", Value::Null),
         ] {
             let answer = app.operator.send("PATCH", POLICY, json!({field: value})).await;
             let problem = answer.refused(422, "invalid_field");

@@ -82,7 +82,8 @@ impl Sql {
         row.map_err(from_db)?.map(Queue::try_from).transpose()
     }
 
-    /// Changes a policy if it still has the expected version; the row is the truth from then on.
+    /// Changes a policy if it still has the expected version; the row is the truth from then on. A change that changes
+    /// nothing leaves no trace.
     pub async fn tune(
         &self,
         name: &QueueName,
@@ -101,6 +102,9 @@ impl Sql {
             ));
         }
         let policy = old.policy.tuned(change)?;
+        if policy == old.policy {
+            return Ok(old);
+        }
         let row = queue::ActiveModel {
             id: Set(old.id),
             version: Set(old.version + 1),
