@@ -14,14 +14,14 @@ const SEAT_ID_CHARS_MAX: usize = 16;
 const QUEUE_NAME_CHARS_MAX: usize = 32;
 const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 
-/// Decimal digits, no sign, no leading zero, 1 … 2^53−1.
-fn parse_id(text: &str) -> Option<i64> {
+/// Reads a whole number as paths and queries have it: decimal digits, no sign, no leading zero, 1 … 2^53−1.
+pub fn whole_number(text: &str) -> Option<i64> {
     let plain = !text.is_empty()
         && text.len() <= 16
         && text.bytes().all(|b| b.is_ascii_digit())
         && !text.starts_with('0');
-    let id = plain.then(|| text.parse::<i64>().ok()).flatten()?;
-    (id <= ID_MAX).then_some(id)
+    let number = plain.then(|| text.parse::<i64>().ok()).flatten()?;
+    (number <= ID_MAX).then_some(number)
 }
 
 macro_rules! id {
@@ -34,7 +34,7 @@ macro_rules! id {
         impl $name {
             /// Reads it from a path or a query; refuses anything but plain digits in range.
             pub fn parse(text: &str) -> Result<Self, Error> {
-                parse_id(text).map(Self).ok_or_else(|| {
+                whole_number(text).map(Self).ok_or_else(|| {
                     Error::refused($code, concat!($what, " is a whole number from 1 to 9007199254740991"))
                 })
             }

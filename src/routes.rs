@@ -3,10 +3,11 @@
 use axum::routing::{delete, get, post};
 use axum::{Router, middleware};
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::app::App;
-use crate::http::limits::{Bulkhead, shed};
+use crate::http::limits::{self, Bulkhead};
 use crate::http::{check, edge, health, openapi};
 use crate::{booking, concert, payment, queue};
 
@@ -15,6 +16,8 @@ const MONEY_MAX: usize = 1_024;
 const SEATS_MAX: usize = 1_024;
 const LINE_MAX: usize = 8_192;
 const READS_MAX: usize = 2_048;
+/// Less fits into a packet as it is.
+const PACKED_BYTES_MIN: u64 = 1_024;
 
 /// What buyers reach.
 pub fn public(app: App) -> Router {
@@ -35,15 +38,17 @@ pub fn public(app: App) -> Router {
         .route("/users/{userId}/bookings", get(booking::http::of_user))
         .route("/balance/{userId}/history", get(payment::http::history))
         .merge(catalogue());
-    let router = Router::new()
+    let api = Router::new()
         .merge(within(line, LINE_MAX))
         .merge(within(seats, SEATS_MAX))
         .merge(within(money, MONEY_MAX))
         .merge(within(reads, READS_MAX))
-        .merge(health_routes())
         .route("/openapi.json", get(openapi::document))
         .merge(SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json")));
-    wrapped(router, app)
+    // A probe is answered however much its address asks for.
+    let limited =
+        closed(api).layer(middleware::from_fn_with_state(app.clone(), limits::of_address));
+    wrapped(limited.merge(health_routes()), app)
 }
 
 /// What operators reach, on a listener of their own.
@@ -62,7 +67,7 @@ pub fn operators(app: App) -> Router {
         .route("/admin/check", get(check::check))
         .route("/metrics", get(health::metrics))
         .merge(health_routes());
-    wrapped(router, app)
+    wrapped(closed(router), app)
 }
 
 /// Big answers that many ask for: worth packing.
@@ -71,21 +76,25 @@ fn catalogue() -> Router<App> {
         .route("/concerts", get(concert::http::list))
         .route("/concerts/{id}", get(concert::http::show))
         .route("/concerts/{id}/seats", get(concert::http::seats))
-        .layer(CompressionLayer::new())
+        .layer(CompressionLayer::new().compress_when(SizeAbove::new(PACKED_BYTES_MIN)))
 }
 
 fn health_routes() -> Router<App> {
-    Router::new().route("/livez", get(health::livez)).route("/readyz", get(health::readyz))
+    Router::new()
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .method_not_allowed_fallback(edge::method_not_allowed)
 }
 
 fn within(routes: Router<App>, requests_max: usize) -> Router<App> {
-    routes.route_layer(middleware::from_fn_with_state(Bulkhead::of(requests_max), shed))
+    routes.route_layer(middleware::from_fn_with_state(Bulkhead::of(requests_max), limits::shed))
 }
 
-fn wrapped(router: Router<App>, app: App) -> Router {
-    router
-        .fallback(edge::not_found)
-        .method_not_allowed_fallback(edge::method_not_allowed)
-        .layer(middleware::from_fn_with_state(app.clone(), edge::edge))
-        .with_state(app)
+/// Nothing but these routes and methods.
+fn closed(routes: Router<App>) -> Router<App> {
+    routes.fallback(edge::not_found).method_not_allowed_fallback(edge::method_not_allowed)
+}
+
+fn wrapped(routes: Router<App>, app: App) -> Router {
+    routes.layer(middleware::from_fn(edge::edge)).with_state(app)
 }

@@ -5,29 +5,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_cron_scheduler::JobScheduler;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
 
 use crate::app::App;
 use crate::error::Error;
-use crate::http::edge::Peer;
+use crate::http::connection::{self, Patience};
 use crate::queue::admission::TICK_MS;
 use crate::{housekeeping, routes};
 
-/// A head of a request arrives within this, and is no larger than that.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-const HEADERS_MAX: usize = 100;
-const HEAD_BYTES_MAX: usize = 16 * 1_024;
-/// Open connections of one listener: below the usual limit of file descriptors.
+/// A connection is kept beyond the longest poll interval that is told by default, so that polls reuse it.
+const PATIENCE: Patience = Patience {
+    head: Duration::from_secs(5),
+    idle: Duration::from_secs(75),
+    leftover: Duration::from_secs(2),
+};
+/// In a crowd the idle make room: whoever waits for a connection would wait for them.
+const PATIENCE_IN_A_CROWD: Patience = Patience { idle: PATIENCE.head, ..PATIENCE };
+/// Open connections of one listener: below the usual limit of file descriptors; and where the crowd begins.
 const CONNECTIONS_MAX: usize = 16_384;
+const CROWD: usize = CONNECTIONS_MAX / 2;
 /// Requests that were accepted are answered within this when the process stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
 /// How often the queues' rows are read again.
@@ -121,7 +122,12 @@ async fn accept(listener: TcpListener, router: Router, stopping: CancellationTok
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let connection = graceful.watch(connection(stream, peer, router.clone()));
+        // Answers are small and whole; without this each waits for an acknowledgement of the one before.
+        let _ = stream.set_nodelay(true);
+        let crowded = room.available_permits() < CONNECTIONS_MAX - CROWD;
+        let patience = if crowded { PATIENCE_IN_A_CROWD } else { PATIENCE };
+        let served = connection::serve(stream, peer, router.clone(), patience);
+        let connection = graceful.watch(served);
         tokio::spawn(async move {
             // A connection that breaks is its client's affair.
             let _ = connection.await;
@@ -130,33 +136,6 @@ async fn accept(listener: TcpListener, router: Router, stopping: CancellationTok
     }
     drop(listener);
     graceful.shutdown().await;
-}
-
-fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
-) -> hyper::server::conn::http1::Connection<
-    TokioIo<TcpStream>,
-    impl hyper::service::HttpService<
-        Incoming,
-        ResBody = axum::body::Body,
-        Error = std::convert::Infallible,
-        Future: Send,
-    >,
-> {
-    // Answers are small and whole; without this each waits for an acknowledgement of the one before.
-    let _ = stream.set_nodelay(true);
-    let service = router.map_request(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
-        request.map(axum::body::Body::new)
-    });
-    hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_headers(HEADERS_MAX)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
 }
 
 /// Every instance ticks, each queue that somebody asks for; there is no leader.

@@ -1,18 +1,16 @@
-//! What happens to every request on both listeners, in one pass: its name, its limits, its deadline, a panic's net,
-//! the headers of the answer, the error written out, the measurement.
+//! What happens to every request on both listeners, in one pass: its name, its deadline, a panic's net, the
+//! headers of the answer, the error written out, the measurement.
 
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
 use super::reply;
-use crate::app::App;
 use crate::chance;
 use crate::error::{Code, Error};
 
@@ -26,21 +24,20 @@ const API_CONTENT: &str = "default-src 'none'";
 const PAGE_CONTENT: &str =
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'";
 
-/// The address of the peer, as the accept loop saw it.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);
-
 /// Wraps every route.
-pub async fn edge(State(app): State<App>, request: Request, next: Next) -> Response {
+pub async fn edge(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let route =
         request.extensions().get::<MatchedPath>().map(|matched| matched.as_str().to_owned());
     let request_id = request_id(&request);
-    let response = match admit(&app, &request) {
-        Ok(()) => answer(request, next).await,
-        Err(error) => error.into_response(),
+    let length = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
+    let response = if length > URI_BYTES_MAX {
+        let detail = format!("an address is at most {URI_BYTES_MAX} bytes");
+        Error::refused(Code::UriTooLong, detail).into_response()
+    } else {
+        answer(request, next).await
     };
     let mut response = reply::finish(response, &request_id, &path);
     let headers = response.headers_mut();
@@ -58,21 +55,6 @@ pub async fn edge(State(app): State<App>, request: Request, next: Next) -> Respo
         started.elapsed(),
     );
     response
-}
-
-/// What is refused before any handler looks at it.
-fn admit(app: &App, request: &Request) -> Result<(), Error> {
-    let length = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
-    if length > URI_BYTES_MAX {
-        return Err(Error::refused(
-            Code::UriTooLong,
-            format!("an address is at most {URI_BYTES_MAX} bytes"),
-        ));
-    }
-    match request.extensions().get::<Peer>() {
-        Some(Peer(peer)) => app.limits.check_address(*peer, request.headers()),
-        None => Ok(()),
-    }
 }
 
 async fn answer(request: Request, next: Next) -> Response {

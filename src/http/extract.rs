@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use crate::app::App;
 use crate::auth::{Caller, QueueToken, same_secret};
 use crate::error::{Code, Error};
-use crate::ids::{BookingId, ConcertId, IdempotencyKey, QueueName, UserId};
+use crate::ids::{BookingId, ConcertId, IdempotencyKey, QueueName, UserId, whole_number};
 
 pub use super::json::{AdminJson, Body, Json, parse_json};
 
@@ -69,25 +69,37 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let unreadable = || Error::refused(Code::InvalidQuery, "this query cannot be read");
+        // The reader takes a `%` that encodes nothing for itself.
+        let mut encoded = parts.uri.query().unwrap_or_default().split('%').skip(1);
+        let is_byte = |code: &str| {
+            code.len() >= 2 && code.bytes().take(2).all(|digit| digit.is_ascii_hexdigit())
+        };
+        if !encoded.all(is_byte) {
+            return Err(unreadable());
+        }
         let query =
             axum::extract::Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
-        query
-            .map(|query| Self(query.0))
-            .map_err(|_| Error::refused(Code::InvalidQuery, "this query cannot be read"))
+        query.map(|query| Self(query.0)).map_err(|_| unreadable())
     }
 }
 
 impl Query {
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    fn single(&self, name: &str) -> Result<Option<&str>, Error> {
+        let mut values = self.0.iter().filter(|(known, _)| known == name);
+        let first = values.next().map(|(_, value)| value.as_str());
+        match values.next() {
+            Some(_) => Err(Error::refused(Code::InvalidQuery, format!("`{name}` was sent twice"))),
+            None => Ok(first),
+        }
     }
 
     pub fn queue(&self) -> Result<Option<QueueName>, Error> {
-        self.get("queue").map(QueueName::parse).transpose()
+        self.single("queue")?.map(QueueName::parse).transpose()
     }
 
     pub fn concert(&self) -> Result<Option<ConcertId>, Error> {
-        let concert = self.get("concert_id").map(ConcertId::parse).transpose();
+        let concert = self.single("concert_id")?.map(ConcertId::parse).transpose();
         concert.map_err(|_| Error::refused(Code::InvalidQuery, "`concert_id` is a whole number"))
     }
 
@@ -99,10 +111,12 @@ impl Query {
                 format!("`limit` is 1 to {LIMIT_MAX}, `before` an id"),
             )
         };
-        let number =
-            |name| self.get(name).map(|text| UserId::parse(text).map(|id| id.0)).transpose();
-        let limit = number("limit").map_err(|_| bad())?.map_or(LIMIT_DEFAULT, i64::unsigned_abs);
-        let before = number("before").map_err(|_| bad())?;
+        let number = |name| {
+            let text = self.single(name)?;
+            text.map(|text| whole_number(text).ok_or_else(bad)).transpose()
+        };
+        let limit = number("limit")?.map_or(LIMIT_DEFAULT, i64::unsigned_abs);
+        let before = number("before")?;
         if limit > LIMIT_MAX { Err(bad()) } else { Ok((limit, before)) }
     }
 }
@@ -117,6 +131,18 @@ pub fn single<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&
     let text = first.map(|value| value.to_str());
     text.transpose()
         .map_err(|_| Error::refused(Code::InvalidHeader, format!("`{name}` is not visible ASCII")))
+}
+
+/// The person for whom a request has been counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Counted(UserId);
+
+/// A request counts once for a person, also when queue token and identity both name him.
+fn count(parts: &mut Parts, app: &App, user: UserId) -> Result<(), Error> {
+    match parts.extensions.insert(Counted(user)) {
+        Some(Counted(before)) if before == user => Ok(()),
+        _ => app.limits.check_user(user),
+    }
 }
 
 /// A checked queue token, from `Token-Auth`.
@@ -145,7 +171,7 @@ impl FromRequestParts<App> for MaybeTokenAuth {
         };
         let token = sent.map(|token| app.tokens.verify(token, app.clock.now_ms())).transpose()?;
         if let Some(token) = &token {
-            app.limits.check_user(token.user)?;
+            count(parts, app, token.user)?;
         }
         Ok(Self(token))
     }
@@ -166,7 +192,7 @@ impl FromRequestParts<App> for User {
             )
         })?;
         let caller = identities.verify(bearer, app.clock.now_ms())?;
-        app.limits.check_user(caller.user)?;
+        count(parts, app, caller.user)?;
         Ok(Self(Some(caller)))
     }
 }

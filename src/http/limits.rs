@@ -13,6 +13,8 @@ use axum::response::Response;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::sync::Semaphore;
 
+use super::connection::Peer;
+use crate::app::App;
 use crate::config::HttpConfig;
 use crate::error::{Code, Error};
 use crate::ids::UserId;
@@ -47,7 +49,7 @@ impl Limits {
         if within { Ok(()) } else { Err(too_many("this user")) }
     }
 
-    pub fn check_address(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<(), Error> {
+    fn check_address(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<(), Error> {
         let Some(addresses) = &self.addresses else { return Ok(()) };
         let address = self.address(peer, headers);
         if addresses.check_key(&address).is_ok() { Ok(()) } else { Err(too_many("this address")) }
@@ -82,6 +84,18 @@ fn too_many(who: &str) -> Error {
         detail: format!("too many requests from {who}"),
         retry_after: Duration::from_secs(1),
     }
+}
+
+/// Middleware: refuses an address that asks too often.
+pub async fn of_address(
+    State(app): State<App>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Error> {
+    if let Some(Peer(peer)) = request.extensions().get() {
+        app.limits.check_address(*peer, request.headers())?;
+    }
+    Ok(next.run(request).await)
 }
 
 /// How many requests of one kind are served at once; more are refused at once rather than queued.

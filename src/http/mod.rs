@@ -1,6 +1,7 @@
 //! The edge that all features share: who asks, what they sent, how answers and errors look. No feature's rules.
 
 pub mod check;
+pub mod connection;
 pub mod edge;
 pub mod extract;
 pub mod health;

@@ -127,6 +127,21 @@ stories! {
         for id in ["", "0", "x", "1.0", "9007199254740992"] {
             app.get(&format!("/concerts?concert_id={id}")).await.refused(400, "invalid_query");
         }
+        for path in [
+            "/token/8?queue=main&queue=main",
+            "/token/8?queue=main&%71ueue=vip",
+            "/token/8?queue=%6",
+            "/token/8?page=%zz",
+            "/concerts?concert_id=1&concert_id=1",
+            "/users/7/bookings?limit=1&limit=2",
+            "/balance/7/history?before=2&limit=1&before=3",
+            "/balance/7/history?limit=1&x=100%",
+        ] {
+            raw(app, request("GET", path, "")).await.refused(400, "invalid_query");
+        }
+        for path in ["/users/7/bookings?page=1&page=2", "/balance/7/history?limit=%31&%C3%A9=%20"] {
+            app.get(path).await.ok();
+        }
         stake.is_unchanged(&"a wrong query").await;
     }
 

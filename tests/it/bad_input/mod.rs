@@ -5,8 +5,10 @@
 
 mod ids;
 mod json;
+mod limits;
 mod parsers;
 mod people;
+mod protocol;
 mod slow;
 mod tokens;
 mod wire;
@@ -71,7 +73,7 @@ impl Stake<'_> {
 }
 
 /// An answer as it came over the wire, up to the end of the connection.
-struct Reply(Vec<u8>);
+pub struct Reply(Vec<u8>);
 
 impl Reply {
     fn text(&self) -> String {
@@ -84,7 +86,7 @@ impl Reply {
     }
 
     #[track_caller]
-    fn status(&self) -> u16 {
+    pub fn status(&self) -> u16 {
         let text = self.text();
         let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
         status.unwrap_or_else(|| panic!("no answer: {text:?}"))
@@ -134,14 +136,14 @@ async fn raw(app: &TestApp, bytes: impl AsRef<[u8]>) -> Reply {
 }
 
 /// The same, to any listener.
-async fn raw_to(http: &Http, bytes: impl AsRef<[u8]>) -> Reply {
+pub async fn raw_to(http: &Http, bytes: impl AsRef<[u8]>) -> Reply {
     let mut stream = connect(http).await;
     let _ = stream.write_all(bytes.as_ref()).await;
     read_to_end(&mut stream).await
 }
 
 /// A request without a body, as it stands on the wire; each header ends its line.
-fn request(method: &str, path: &str, headers: &str) -> String {
+pub fn request(method: &str, path: &str, headers: &str) -> String {
     format!("{method} {path} HTTP/1.1\r\nHost: usher.test\r\nConnection: close\r\n{headers}\r\n")
 }
 

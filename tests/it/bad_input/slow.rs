@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::{Reply, connect, raw, request};
+use super::{Reply, connect, raw, read_to_end, request};
 use crate::harness::*;
 
 const POST: &str = "POST /balance HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
@@ -32,6 +32,21 @@ async fn trickle(http: &Http, beginning: &str, rest: &str) -> (Reply, Duration) 
         }
         assert!(since.elapsed() < Duration::from_secs(30), "the server waits for ever");
     }
+}
+
+/// Asks once, is silent for longer than a head may take, and begins a head on the same connection that it never ends;
+/// says how long that was awaited.
+async fn linger(http: &Http) -> Duration {
+    let mut stream = connect(http).await;
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let end = timeout(Duration::from_secs(6), stream.read_to_end(&mut answer)).await;
+    end.expect_err("an idle connection is kept");
+    assert_eq!(Reply(answer).status(), 200);
+    let since = Instant::now();
+    stream.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
+    assert_eq!(read_to_end(&mut stream).await.text(), "");
+    since.elapsed()
 }
 
 /// A head has five seconds and a body ten, however busily they trickle; both listeners keep to it.
@@ -82,7 +97,9 @@ async fn the_slow_are_not_waited_for() {
                 app.get("/livez").await.status(200);
             }
         };
-        let (heads, bodies, unread, ()) = tokio::join!(heads, bodies, unread, others);
+        let (heads, bodies, unread, kept, ()) =
+            tokio::join!(heads, bodies, unread, linger(public), others);
+        assert!(kept < Duration::from_millis(6_500), "a further head was awaited for {kept:?}");
         for (reply, took) in heads {
             assert_eq!(reply.text(), "");
             assert!(took < Duration::from_millis(6_500), "a head was awaited for {took:?}");

@@ -96,16 +96,25 @@ pub fn number_of(token: &str) -> i64 {
 }
 
 impl TestApp {
-    /// A server that believes nobody without a signed identity.
+    /// A server that believes nobody without a signed identity. A story asks faster than any person, so nobody is
+    /// limited.
     pub async fn with_identity(on: Database, idp: Idp) -> TestApp {
+        TestApp::that_knows(on, idp, "off").await
+    }
+
+    /// The same with its limits.
+    pub async fn with_limits(on: Database) -> TestApp {
+        TestApp::that_knows(on, Idp::Hmac, "on").await
+    }
+
+    async fn that_knows(on: Database, idp: Idp, rate_limits: &str) -> TestApp {
         let keys = tempfile::tempdir().unwrap();
         let (name, key) = idp.key_file();
         let path = keys.path().join(name);
         std::fs::write(&path, key).unwrap();
         let settings = [
             ("USHER_AUTH", "jwt"),
-            // A story asks faster than any person; the limits have stories of their own.
-            ("USHER_RATE_LIMITS", "off"),
+            ("USHER_RATE_LIMITS", rate_limits),
             ("USHER_JWT_KEY_FILE", path.to_str().unwrap()),
             ("USHER_JWT_ISSUER", ISSUER),
             ("USHER_JWT_AUDIENCE", AUDIENCE),
