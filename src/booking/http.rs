@@ -16,7 +16,7 @@ use crate::http::reply::{Problem, page};
 use crate::ids::{BookingId, ConcertId, SeatId, UserId};
 
 /// A wish to hold seats.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HoldSeatsBody {
     #[schema(value_type = i64)]

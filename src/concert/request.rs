@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Seat;
@@ -18,7 +18,7 @@ const TEXT_CHARS_MAX: usize = 200;
 const STARTS_AT_MAX: i64 = 253_402_300_799;
 
 /// A request to sell a new concert.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateConcert {
     pub title: String,
@@ -33,7 +33,7 @@ pub struct CreateConcert {
 }
 
 /// Seats of one price.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateTier {
     pub name: String,
@@ -43,7 +43,7 @@ pub struct CreateTier {
 }
 
 /// Seats by name, or rows of numbered ones.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum CreateSeats {
     Named(Vec<String>),
@@ -51,7 +51,7 @@ pub enum CreateSeats {
 }
 
 /// `A-1 … B-50` from rows `A`, `B` with 50 seats each.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateRows {
     pub rows: Vec<String>,
@@ -59,7 +59,7 @@ pub struct CreateRows {
 }
 
 /// A change of what is announced; seats and prices stay as they were sold.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ChangeConcert {
     #[serde(deserialize_with = "given")]

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::extract::Operator;
 use super::reply::Problem;
 use crate::app::{App, SKEW_MS_MAX};
 use crate::error::{Code, Error};
@@ -53,8 +54,10 @@ pub async fn readyz(State(app): State<App>) -> Result<Json<Readiness>, Error> {
 }
 
 /// Figures in Prometheus's text form.
-#[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, content_type = "text/plain")))]
-pub async fn metrics(State(app): State<App>) -> Response {
+#[utoipa::path(get, path = "/metrics", tag = "operators", security(("operator" = [])),
+    responses((status = 200, content_type = "text/plain"),
+        (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn metrics(State(app): State<App>, _: Operator) -> Response {
     let text = figures(&app);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
-use axum::extract::{FromRequest, Request};
+use axum::body::HttpBody;
+use axum::extract::{FromRequest, OptionalFromRequest, Request};
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::error::{Code, Error};
 
@@ -18,8 +20,9 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How deep JSON may nest: as deep as `serde_json` follows it.
 const DEPTH_MAX: usize = 128;
 
-/// A JSON body, and the code by which its wrong fields are known.
-pub trait Body: DeserializeOwned {
+/// A JSON body, and the code by which its wrong fields are known. It can be written again, to be held against what was
+/// sent.
+pub trait Body: DeserializeOwned + Serialize {
     fn code_of(_pointer: &str) -> Code {
         Code::InvalidField
     }
@@ -44,6 +47,18 @@ impl<T: Body, S: Send + Sync> FromRequest<S> for AdminJson<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Error> {
         read_json(request, ADMIN_BODY_BYTES_MAX).await.map(Self)
+    }
+}
+
+/// Nothing at all is the wish of somebody who wants the defaults.
+impl<T: Body, S: Send + Sync> OptionalFromRequest<S> for AdminJson<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &S) -> Result<Option<Self>, Error> {
+        if request.body().is_end_stream() {
+            return Ok(None);
+        }
+        read_json(request, ADMIN_BODY_BYTES_MAX).await.map(Self).map(Some)
     }
 }
 
@@ -75,7 +90,8 @@ pub fn parse_json<T: Body>(bytes: &[u8]) -> Result<T, Error> {
     let not_json = || Error::refused(Code::InvalidJson, "the body is not JSON");
     let text = std::str::from_utf8(bytes).map_err(|_| not_json())?;
     serde_json::from_str::<IgnoredAny>(text).map_err(|_| not_json())?;
-    if depth(text) > DEPTH_MAX {
+    let depth = depth(text);
+    if depth > DEPTH_MAX {
         return Err(not_json());
     }
     // Serde alone would read `[7, 100]` as the fields of an object in their order.
@@ -83,12 +99,41 @@ pub fn parse_json<T: Body>(bytes: &[u8]) -> Result<T, Error> {
         return Err(Error::field(Code::InvalidField, "", "is an object"));
     }
     let from = &mut serde_json::Deserializer::from_str(text);
-    serde_path_to_error::deserialize(from).map_err(|error| {
+    let read: T = serde_path_to_error::deserialize(from).map_err(|error| {
         let (pointer, reason) = explain(&error);
         let of_object = is_of_object(&reason);
         let code = if of_object { Code::InvalidField } else { T::code_of(&pointer) };
         Error::field(code, &pointer, reason)
-    })
+    })?;
+    // Deeper inside, too, it takes lists for objects, and `{"open": null}` for `"open"`.
+    if depth > 1
+        && let (Ok(sent), Ok(read)) = (serde_json::from_str(text), serde_json::to_value(&read))
+        && let Some((pointer, reason)) = other_kind(&sent, &read)
+    {
+        return Err(Error::field(T::code_of(&pointer), &pointer, reason));
+    }
+    Ok(read)
+}
+
+/// Where a value was taken for one of another kind, and what it should have been.
+fn other_kind(sent: &Value, read: &Value) -> Option<(String, &'static str)> {
+    let below = |step: String, sent: &Value, read: &Value| {
+        other_kind(sent, read).map(|(pointer, reason)| (format!("/{step}{pointer}"), reason))
+    };
+    match (sent, read) {
+        (Value::Array(sent), Value::Array(read)) => {
+            let mut pairs = sent.iter().zip(read).enumerate();
+            pairs.find_map(|(index, (sent, read))| below(index.to_string(), sent, read))
+        }
+        (Value::Object(sent), Value::Object(read)) => {
+            sent.iter().find_map(|(key, sent)| below(escaped(key), sent, read.get(key)?))
+        }
+        (Value::Array(_), Value::Object(_)) => Some((String::new(), "is an object")),
+        (Value::Array(_) | Value::Object(_), _) => {
+            Some((String::new(), "is neither list nor object"))
+        }
+        _ => None,
+    }
 }
 
 /// Reads a field that may be left out, and is what it says when it is there: `null` only where `T` takes it.
@@ -122,11 +167,14 @@ fn is_of_object(reason: &str) -> bool {
         .any(|what| reason.starts_with(&format!("{what} field `")))
 }
 
+/// A key as a step of a JSON pointer (RFC 6901).
+fn escaped(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
 /// The place of a mistake as a JSON pointer, and a reason without line numbers.
 fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> (String, String) {
     use serde_path_to_error::Segment;
-    // RFC 6901.
-    let escaped = |key: &str| key.replace('~', "~0").replace('/', "~1");
     let segments = error.path().iter().map(|segment| match segment {
         Segment::Seq { index } => format!("/{index}"),
         Segment::Map { key } => format!("/{}", escaped(key)),

@@ -15,7 +15,7 @@ use crate::http::reply::{Problem, page};
 use crate::ids::{BookingId, UserId};
 
 /// A wish to pay for a booking.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PayBookingBody {
     #[schema(value_type = i64)]
@@ -99,7 +99,7 @@ pub async fn balance(
 }
 
 /// A wish to add money.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TopUpBody {
     #[schema(value_type = i64)]

@@ -199,7 +199,7 @@ pub async fn look(State(app): State<App>, Path(name): Path<QueueName>) -> Result
 impl Body for TunePolicy {}
 
 /// How many turns to grant by hand.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdmitByHand {
     pub count: i64,
@@ -223,15 +223,17 @@ pub async fn list(State(app): State<App>, _: Operator) -> Result<Json<QueueList>
     Ok(Json(QueueList { queues }))
 }
 
+/// Make a queue. Without a body, with the default policy.
 #[utoipa::path(post, path = "/admin/queues/{name}", tag = "operators", security(("operator" = [])),
-    params(("name" = String, Path)), request_body = TunePolicy,
+    params(("name" = String, Path)), request_body = Option<TunePolicy>,
     responses((status = 201, body = QueueDetail), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn create(
     State(app): State<App>,
     operator: Operator,
     Path(name): Path<QueueName>,
-    AdminJson(policy): AdminJson<TunePolicy>,
+    policy: Option<AdminJson<TunePolicy>>,
 ) -> Result<(StatusCode, Json<QueueDetail>), Error> {
+    let policy = policy.map(|AdminJson(policy)| policy).unwrap_or_default();
     let line = app.queue.create(&name, policy, operator.0).await?;
     Ok((StatusCode::CREATED, Json(app.queue.detail(&line).await?)))
 }

@@ -110,7 +110,7 @@ impl From<&Policy> for PolicyView {
 }
 
 /// Any subset of the policy's fields. `null` puts `burst` and `seats_per_user_max` back to their defaults.
-#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TunePolicy {
     #[serde(deserialize_with = "given")]

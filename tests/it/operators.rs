@@ -1,8 +1,9 @@
 //! The operators' listener: who may enter, what it keeps from the public, queues, concerts, health and metrics.
 
+use crate::bad_input as wire;
 use crate::harness::*;
 
-const ROUTES: [(&str, &str); 7] = [
+const ROUTES: [(&str, &str); 8] = [
     ("GET", "/admin/queues"),
     ("GET", "/admin/queues/main"),
     ("PUT", "/admin/queues/main/policy"),
@@ -10,6 +11,7 @@ const ROUTES: [(&str, &str); 7] = [
     ("GET", "/admin/concerts"),
     ("GET", "/admin/audit"),
     ("GET", "/admin/check"),
+    ("GET", "/metrics"),
 ];
 
 stories! {
@@ -24,7 +26,7 @@ stories! {
     }
 
     async fn the_public_port_knows_no_operators(app: &TestApp) {
-        for (method, path) in ROUTES.into_iter().chain([("GET", "/metrics"), ("GET", "/admin")]) {
+        for (method, path) in ROUTES.into_iter().chain([("GET", "/admin")]) {
             let request = app.public.request(method, path).json(&json!({}));
             request.send().await.refused(404, "not_found");
         }
@@ -45,6 +47,27 @@ stories! {
         let queues = list["queues"].as_array().unwrap();
         let names: Vec<&Value> = queues.iter().map(|queue| &queue["name"]).collect();
         assert_eq!(names, ["main", "vip"]);
+    }
+
+    async fn a_queue_without_a_body_has_the_defaults(app: &TestApp) {
+        let usual = app.operator.queue("main").await["policy"].clone();
+        // The harness names a type of content with every request; curl does not when it sends none.
+        let bare = async |name: &str, headers: &str| {
+            let key = app.setting("USHER_ADMIN_KEY");
+            let headers = format!("Authorization: Bearer {key}\r\n{headers}");
+            let request = wire::request("POST", &format!("/admin/queues/{name}"), &headers);
+            wire::raw_to(&app.operator.http, request).await.status()
+        };
+        assert_eq!(app.operator.request("POST", "/admin/queues/a").send().await.created()["policy"], usual);
+        assert_eq!(bare("b", "").await, 201);
+        assert_eq!(bare("c", "Content-Length: 0\r\n").await, 201);
+        assert_eq!(app.operator.queue("c").await["policy"], usual);
+        assert_eq!(bare("d", "Content-Length: 2\r\n\r\n{}").await, 415);
+        for body in [" ", "{", "null"] {
+            let answer = app.operator.request("POST", "/admin/queues/d").body(body).send().await;
+            assert!([400, 422].contains(&answer.status), "{answer}");
+        }
+        app.operator.get("/admin/queues/d").await.refused(404, "queue_not_found");
     }
 
     async fn a_queue_shows_itself(app: &TestApp) {

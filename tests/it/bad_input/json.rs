@@ -128,6 +128,12 @@ fn wrong_plans() -> Vec<(Value, &'static str)> {
         (tier("stalls", 1_000_000_001, json!(["1"])), "/tiers/0/price"),
         (tier("stalls", 1, json!({"rows": ["A"], "per_row": 100_001})), "/tiers/0/seats"),
         (tier("stalls", 1, json!({"rows": ["A", "B"], "per_row": u32::MAX})), "/tiers/0/seats"),
+        (tier("stalls", 1, json!([["A", "B"], 2])), "/tiers/0/seats"),
+        (json!({"tiers": [["stalls", 1, ["1"]]]}), "/tiers/0"),
+        (
+            json!({"tiers": [{"name": "a", "price": 1, "seats": ["1"]}, ["b", 1, ["2"]]]}),
+            "/tiers/1",
+        ),
     ]
 }
 
@@ -142,6 +148,7 @@ fn wrong_policies() -> Vec<(Value, &'static str)> {
         (json!({"active_max": 1.5}), "/active_max"),
         (json!({"hold_seconds": 0}), "/hold_seconds"),
         (json!({"mode": "ajar"}), "/mode"),
+        (json!({"mode": {"paused": null}}), "/mode"),
         (json!({"message": "x".repeat(501)}), "/message"),
         (json!({"message": "a\u{0}b"}), "/message"),
         (json!({"actve_max": 5}), "/actve_max"),
