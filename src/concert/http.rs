@@ -122,12 +122,17 @@ fn not_on_sale(id: ConcertId) -> Error {
 
 /// The bytes, or 304 when the client has them.
 fn serve(page: &Page, headers: &HeaderMap) -> Response {
+    // Weak on both sides: the tag is of the meaning, whatever the encoding.
     let has = |tags: &HeaderValue| {
         let tags = tags.to_str().unwrap_or_default();
-        tags.split(',')
-            .any(|tag| tag.trim().trim_start_matches("W/") == page.etag || tag.trim() == "*")
+        let ours = page.etag.trim_start_matches("W/");
+        tags.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == ours)
     };
-    let cache = [(header::ETAG, page.etag.as_str()), (header::CACHE_CONTROL, "public, max-age=1")];
+    let cache = [
+        (header::ETAG, page.etag.as_str()),
+        (header::CACHE_CONTROL, "public, max-age=1"),
+        (header::VARY, "accept-encoding"),
+    ];
     if headers.get_all(header::IF_NONE_MATCH).iter().any(has) {
         return (StatusCode::NOT_MODIFIED, cache).into_response();
     }

@@ -36,7 +36,7 @@ impl Page {
 fn tag(meaning: &impl Hash) -> String {
     let mut hasher = DefaultHasher::new();
     meaning.hash(&mut hasher);
-    format!("\"{:016x}\"", hasher.finish())
+    format!("W/\"{:016x}\"", hasher.finish())
 }
 
 /// Every concert on sale, as the pages that are asked for.

@@ -88,9 +88,41 @@ stories! {
         ann.hold(999, ["1"]).await.refused(404, "concert_not_found");
     }
 
-    async fn the_list_travels_compressed(app: &TestApp) {
-        app.hall().await;
-        let request = app.public.request("GET", "/concerts").header("accept-encoding", "gzip");
-        assert_eq!(request.send().await.header("content-encoding"), Some("gzip"));
+    async fn what_is_large_travels_packed(app: &TestApp) {
+        let small = app.concert(["1"]).await;
+        let large = app.hall().await;
+        let path = |id: i64, rest: &str| format!("/concerts/{id}{rest}");
+        for (path, packed) in [
+            ("/concerts".to_owned(), true),
+            (path(large, ""), true),
+            (path(large, "/seats"), true),
+            (path(small, ""), false),
+            (path(small, "/seats"), false),
+        ] {
+            let ask = async |headers: &[(&str, &str)]| {
+                let request = app.public.request("GET", &path);
+                headers.iter().fold(request, |request, (name, value)| request.header(name, value)).send().await
+            };
+            let plain = ask(&[]).await.status(200);
+            let zipped = ask(&[("accept-encoding", "gzip")]).await.status(200);
+            assert_eq!(plain.header("content-encoding"), None, "{path}");
+            assert_eq!(zipped.header("content-encoding"), packed.then_some("gzip"), "{path}");
+            // Both mean the same and are not the same bytes: a weak tag, and caches keep them apart.
+            let tag = plain.header("etag").unwrap();
+            assert!(tag.starts_with("W/\""), "{path}: {tag}");
+            assert_eq!(zipped.header("etag"), Some(tag), "{path}");
+            let strong = tag.trim_start_matches("W/");
+            let unchanged = [tag, strong, "*", &format!("\"x\", {strong}"), &format!("W/\"x\",{tag}")];
+            for tags in unchanged {
+                let answer = ask(&[("if-none-match", tags), ("accept-encoding", "gzip")]).await.status(304);
+                assert_eq!(answer.header("etag"), Some(tag), "{path}");
+                assert_eq!(answer.header("content-encoding"), None, "{path}");
+                for answer in [&plain, &zipped, &answer] {
+                    assert_eq!(answer.header("vary"), Some("accept-encoding"), "{path}");
+                    assert_eq!(answer.header("cache-control"), Some("public, max-age=1"), "{path}");
+                }
+            }
+            ask(&[("if-none-match", "\"x\"")]).await.status(200);
+        }
     }
 }
