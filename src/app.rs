@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::{Identities, Tokens};
 use crate::booking::Bookings;
-use crate::clock::Clock;
+use crate::clock::{Clock, SKEW_MS_MAX};
 use crate::concert::{Concerts, CreateConcert, CreateRows, CreateSeats, CreateTier};
 use crate::config::{Config, RedisConfig};
 use crate::embedded::PrivateRedis;
@@ -22,8 +22,6 @@ use crate::redis::Redis;
 use crate::sql::Sql;
 use crate::telemetry;
 
-/// Servers whose clocks differ by more than this are not ready.
-pub const SKEW_MS_MAX: i64 = 1_000;
 /// Twice the skew that readiness tolerates: whoever may give a hold away judges this much later than its owner.
 const GRACE_MS: i64 = 2 * SKEW_MS_MAX;
 /// Work that must finish is answered by then, or its outcome is said to be unknown.

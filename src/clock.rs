@@ -12,10 +12,15 @@ use time::macros::format_description;
 const RFC3339_MS: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
+/// Servers whose clocks differ by more than this are not ready, and admit nobody.
+pub const SKEW_MS_MAX: i64 = 1_000;
+
 /// Where instants come from: the machine, or a hand that turns it (tests).
 #[derive(Clone, Debug)]
 pub enum Clock {
     System,
+    /// The machine's clock and so much more: one that is off.
+    Shifted(Arc<AtomicI64>),
     Manual(Arc<AtomicI64>),
 }
 
@@ -23,6 +28,11 @@ impl Clock {
     /// The machine's clock; servers run NTP.
     pub fn system() -> Self {
         Self::System
+    }
+
+    /// A clock that goes with the machine's, ahead of it by what it is advanced.
+    pub fn shifted() -> Self {
+        Self::Shifted(Arc::default())
     }
 
     /// A clock that stands at `start_ms` until it is advanced.
@@ -37,13 +47,14 @@ impl Clock {
             Self::System => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
+            Self::Shifted(by) => Self::System.now_ms() + by.load(Ordering::SeqCst),
             Self::Manual(now) => now.load(Ordering::SeqCst),
         }
     }
 
-    /// Moves a manual clock forward. The system's clock is not ours to move, so there it does nothing.
+    /// Moves a test's clock forward. The system's clock is not ours to move, so there it does nothing.
     pub fn advance(&self, by: Duration) {
-        if let Self::Manual(now) = self {
+        if let Self::Manual(now) | Self::Shifted(now) = self {
             now.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
         }
     }

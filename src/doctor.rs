@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use comfy_table::Table;
 use serde::Serialize;
 
-use crate::app::SKEW_MS_MAX;
-use crate::clock::Clock;
+use crate::clock::{Clock, SKEW_MS_MAX};
 use crate::config::{Config, Identity, RedisConfig};
 use crate::error::Error;
 use crate::redis::Redis;

@@ -37,6 +37,8 @@ pub mod housekeeping;
 pub mod http;
 /// Names and numbers of the domain.
 pub mod ids;
+/// Answers that may be a moment old.
+pub mod recent;
 /// Connections and scripts.
 pub mod redis;
 /// Listeners and loops.

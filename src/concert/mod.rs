@@ -10,19 +10,19 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
-use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
 use crate::clock::Clock;
 use crate::error::{Code, Error};
 use crate::ids::{ConcertId, QueueName};
+use crate::recent::Recent;
 use crate::sql::Sql;
 use listing::Listing;
 pub use request::{ChangeConcert, CreateConcert, CreateRows, CreateSeats, CreateTier};
 pub use sql::{Concert, Seat, TierSums};
 
-/// A listing is built at most this often.
-const LISTING_MS: i64 = 1_000;
+/// What a crowd asks for is made at most this often.
+const CROWD_MS: i64 = 1_000;
 
 /// What a queue's concerts have left to sell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,8 +66,8 @@ pub struct Concerts {
 struct Inner {
     sql: Sql,
     clock: Clock,
-    listing: ArcSwap<Option<(i64, Arc<Listing>)>>,
-    building: Mutex<()>,
+    listing: Recent<Arc<Listing>>,
+    sums: Recent<Arc<Vec<sql::ConcertSums>>>,
     /// Seats and tiers never change once a concert is made.
     halls: ArcSwap<HashMap<ConcertId, Arc<Vec<Seat>>>>,
 }
@@ -77,8 +77,8 @@ impl Concerts {
         let inner = Inner {
             sql,
             clock,
-            listing: ArcSwap::default(),
-            building: Mutex::new(()),
+            listing: Recent::default(),
+            sums: Recent::default(),
             halls: ArcSwap::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -121,31 +121,18 @@ impl Concerts {
 
     /// Every concert that has not started, with the status of its seats, at most a second old.
     pub async fn listing(&self) -> Result<Arc<Listing>, Error> {
+        self.inner.listing.get(&self.inner.clock, CROWD_MS, async || self.list().await).await
+    }
+
+    async fn list(&self) -> Result<Arc<Listing>, Error> {
         let now = self.inner.clock.now_ms();
-        let fresh = || {
-            let cached = self.inner.listing.load();
-            cached
-                .as_ref()
-                .as_ref()
-                .filter(|(at, _)| now - at < LISTING_MS)
-                .map(|(_, listing)| listing.clone())
-        };
-        if let Some(listing) = fresh() {
-            return Ok(listing);
-        }
-        let _one = self.inner.building.lock().await;
-        if let Some(listing) = fresh() {
-            return Ok(listing);
-        }
-        let mut concerts = Vec::new();
+        let mut halls = Vec::new();
         for concert in self.inner.sql.concerts_on_sale(now).await? {
             let seats = self.seats(concert.id).await?;
             let taken = self.inner.sql.taken(concert.id, now).await?;
-            concerts.push((concert, seats, taken));
+            halls.push((concert, seats, taken));
         }
-        let listing = Arc::new(Listing::build(&concerts, now)?);
-        self.inner.listing.store(Arc::new(Some((now, listing.clone()))));
-        Ok(listing)
+        Ok(Arc::new(Listing::build(&halls, now)?))
     }
 
     pub async fn create(
@@ -180,14 +167,14 @@ impl Concerts {
         self.inner.sql.concert_sums(None, self.inner.clock.now_ms()).await
     }
 
-    /// The concerts that a queue sells and that have not started.
+    /// The concerts that a queue sells and that have not started, with sums at most a second old.
     pub async fn tiers_of(&self, queue: &QueueName) -> Result<Vec<sql::ConcertSums>, Error> {
+        let all = async || self.all().await.map(Arc::new);
+        let sums = self.inner.sums.get(&self.inner.clock, CROWD_MS, all).await?;
         let now = self.inner.clock.now_ms();
-        let all = self.inner.sql.concert_sums(None, now).await?;
-        Ok(all
-            .into_iter()
-            .filter(|sums| sums.queue == queue.as_str() && sums.starts_at * 1_000 > now)
-            .collect())
+        let sells =
+            |sums: &&sql::ConcertSums| sums.queue == queue.as_str() && sums.starts_at * 1_000 > now;
+        Ok(sums.iter().filter(sells).cloned().collect())
     }
 
     pub async fn sums(&self, id: ConcertId) -> Result<sql::ConcertSums, Error> {

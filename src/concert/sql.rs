@@ -40,7 +40,7 @@ pub struct Seat {
 }
 
 /// A concert with its sums, for operators.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ConcertSums {
     #[schema(value_type = i64)]
     pub concert_id: ConcertId,

@@ -12,7 +12,8 @@ use utoipa::ToSchema;
 
 use super::extract::Operator;
 use super::reply::Problem;
-use crate::app::{App, SKEW_MS_MAX};
+use crate::app::App;
+use crate::clock::SKEW_MS_MAX;
 use crate::error::{Code, Error};
 
 /// When a probe may come again.

@@ -4,17 +4,22 @@
 //! batch again: the rows are keyed by number, so doing it twice is doing it once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::line::Line;
 use super::redis::{Allowance, Reserved};
 use super::sql::{Admitted, Batch, Grant, Look};
 use super::{Queue, Queues};
-use crate::error::Error;
+use crate::clock::SKEW_MS_MAX;
+use crate::error::{Code, Error};
 
 /// How often every instance ticks the queues that somebody asks for.
 pub const TICK_MS: u64 = 200;
 /// Unsold seats are counted at most this often.
 const STOCK_MS: i64 = 1_000;
+/// Our clock is compared with Redis's at most this often; a step of ours is seen at once, for it makes the last
+/// comparison old.
+const SKEW_MS: i64 = 1_000;
 /// Beyond the longest poll interval: time for an answer to travel after a policy shortened the wait.
 const CLAIM_SLACK_MS: i64 = 15_000;
 /// Ticks in a row for one queue before the others get their turn.
@@ -64,6 +69,7 @@ impl Queues {
     }
 
     async fn tick_once(&self, line: &Line) -> Result<Ticked, Error> {
+        self.check_clock().await?;
         self.count_stock(line).await?;
         let queue = line.queue();
         let allowance = Allowance {
@@ -114,13 +120,32 @@ impl Queues {
         self.sql.admit(&grant, &self.clock).await
     }
 
+    /// Refuses to tick by a clock that is off: the bucket is everybody's, and one clock ahead fills it for all.
+    async fn check_clock(&self) -> Result<(), Error> {
+        if self.clock.is_manual() {
+            return Ok(());
+        }
+        let measure = async || {
+            let asked_at = self.clock.now_ms();
+            let theirs = self.redis.clock_ms().await?;
+            // They said so at some moment in between.
+            Ok(theirs - theirs.max(asked_at).min(self.clock.now_ms()))
+        };
+        let skew_ms = self.skew.get(&self.clock, SKEW_MS, measure).await?;
+        if skew_ms.abs() <= SKEW_MS_MAX {
+            return Ok(());
+        }
+        Err(Error::Busy {
+            code: Code::Unavailable,
+            detail: format!("Redis's clock is {skew_ms} ms from ours: this instance admits nobody"),
+            retry_after: Duration::from_millis(SKEW_MS.unsigned_abs()),
+        })
+    }
+
     /// Counts the seats that the queue's concerts have left, when the last count is old.
     pub(super) async fn count_stock(&self, line: &Line) -> Result<(), Error> {
-        let now = self.clock.now_ms();
-        if now.saturating_sub(line.stock().0) >= STOCK_MS {
-            line.count_stock(self.concerts.stock(line.queue().id).await?, now);
-        }
-        Ok(())
+        let count = async || self.concerts.stock(line.queue().id).await;
+        line.stock.get(&self.clock, STOCK_MS, count).await.map(drop)
     }
 }
 

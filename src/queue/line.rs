@@ -13,6 +13,7 @@ use super::redis::Figures;
 use super::sql::Queue;
 use crate::concert::Stock;
 use crate::ids::QueueNumber;
+use crate::recent::{Recent, Renewal};
 use crate::redis::keys::QueueKeys;
 
 /// Polls are answered from figures at most this old.
@@ -65,13 +66,13 @@ pub struct Line {
     pub keys: QueueKeys,
     queue: ArcSwap<Queue>,
     snapshot: ArcSwap<Snapshot>,
-    stock: ArcSwap<(i64, Stock)>,
+    pub stock: Recent<Stock>,
     asked_at: AtomicI64,
     doubt: AtomicBool,
     /// Numbers that left while they waited: this instance tells them so at once, every other when they come up.
     left: std::sync::Mutex<BTreeSet<QueueNumber>>,
-    /// One at a time refreshes the snapshot, counts the stock, or ticks; the others use what there is.
-    pub watching: Mutex<()>,
+    pub watching: Renewal,
+    /// One at a time ticks.
     pub ticking: Mutex<()>,
 }
 
@@ -81,11 +82,11 @@ impl Line {
             keys: QueueKeys::new(installation, &queue.name),
             queue: ArcSwap::from_pointee(queue),
             snapshot: ArcSwap::default(),
-            stock: ArcSwap::from_pointee((i64::MIN, Stock::default())),
+            stock: Recent::default(),
             asked_at: AtomicI64::new(i64::MIN),
             doubt: AtomicBool::new(false),
             left: std::sync::Mutex::default(),
-            watching: Mutex::new(()),
+            watching: Renewal::default(),
             ticking: Mutex::new(()),
         }
     }
@@ -121,12 +122,9 @@ impl Line {
         self.doubt.store(false, Ordering::Relaxed);
     }
 
-    pub fn stock(&self) -> (i64, Stock) {
-        **self.stock.load()
-    }
-
-    pub fn count_stock(&self, stock: Stock, now: i64) {
-        self.stock.store(Arc::new((now, stock)));
+    /// What was left to sell at the last count.
+    pub fn stock(&self) -> Stock {
+        self.stock.last().unwrap_or_default()
     }
 
     /// Somebody asked for this queue.
@@ -162,12 +160,11 @@ impl Line {
         if self.is_in_doubt() {
             return Some("rebuilding");
         }
-        let (_, stock) = self.stock();
         match self.queue().policy.mode {
             Mode::Paused => Some("paused"),
             Mode::Closed => Some("closed"),
             Mode::Passthrough => None,
-            Mode::Open | Mode::Draining => match stock {
+            Mode::Open | Mode::Draining => match self.stock() {
                 Stock { seats: 0, .. } => None,
                 Stock { unsold: 0, .. } => Some("sold_out"),
                 Stock { free: 0, .. } => Some("full"),
@@ -179,7 +176,7 @@ impl Line {
     /// Turns at once: never more than the operator allows, nor than there are seats to sell to them.
     pub fn cap(&self) -> i64 {
         let policy = &self.queue().policy;
-        let (_, stock) = self.stock();
+        let stock = self.stock();
         match policy.mode {
             Mode::Passthrough => i64::from(u32::MAX),
             _ if stock.seats == 0 => policy.active_max,

@@ -23,6 +23,7 @@ use crate::concert::Concerts;
 use crate::config::QueueConfig;
 use crate::error::{Code, Error};
 use crate::ids::{QueueName, QueueNumber, UserId};
+use crate::recent::Recent;
 use crate::redis::Redis;
 use crate::sql::Sql;
 use crate::sql::audit::NewAudit;
@@ -59,6 +60,8 @@ pub struct Inner {
     pub(crate) clock: Clock,
     pub(crate) concerts: Concerts,
     pub(crate) config: QueueConfig,
+    /// How far Redis's clock is ahead of ours.
+    skew: Recent<i64>,
     lines: ArcSwap<HashMap<QueueName, Arc<Line>>>,
     seen_at: AtomicI64,
 }
@@ -76,6 +79,7 @@ impl Queues {
             clock,
             concerts,
             config,
+            skew: Recent::default(),
             lines: ArcSwap::default(),
             seen_at: AtomicI64::new(0),
         };
@@ -272,24 +276,34 @@ impl Queues {
         user: UserId,
         number: QueueNumber,
     ) -> Result<bool, Error> {
-        let standing = self.redis_line(line).await?.place(user, number).await?;
+        let standing = self.standing(line, user, number).await?;
         Ok(!matches!(standing, Standing::Waiting | Standing::Pending))
     }
 
-    /// Watches the line again when the last look is old; one at a time, the others go on with what there is.
+    async fn standing(
+        &self,
+        line: &Line,
+        user: UserId,
+        number: QueueNumber,
+    ) -> Result<Standing, Error> {
+        self.redis_line(line).await?.place(user, number).await
+    }
+
+    /// Watches the line again when the last look is old.
     async fn renew_snapshot(&self, line: &Line) -> Result<(), Error> {
-        let now = self.clock.now_ms();
-        let fresh = |now: i64| now - line.snapshot().at_ms < line::SNAPSHOT_MS;
-        if fresh(now) {
+        let fresh = || {
+            let age_ms = self.clock.now_ms() - line.snapshot().at_ms;
+            (0..line::SNAPSHOT_MS).contains(&age_ms).then_some(())
+        };
+        if fresh().is_some() {
             return Ok(());
         }
-        let _one = line.watching.lock().await;
-        if fresh(now) {
-            return Ok(());
+        // Without SQL the line moves no further, but everybody can be told where he stands.
+        if let Err(error) = self.count_stock(line).await {
+            tracing::debug!(queue.name = %line.queue().name, %error, "the stock was not counted anew");
         }
-        self.count_stock(line).await?;
-        let redis = self.redis_line(line).await?;
-        self.watch(line, &redis).await
+        let watch = async || self.watch(line, &self.redis_line(line).await?).await;
+        line.watching.renew(&self.clock, fresh, watch).await
     }
 
     async fn watch(&self, line: &Line, redis: &RedisLine<'_>) -> Result<(), Error> {

@@ -110,7 +110,7 @@ impl Queues {
         };
         let state = if fresh.is_err() || line.is_in_doubt() { "rebuilding" } else { "ok" };
         let totals = self.sql.totals(queue.id, now - MEASURED_MS).await?;
-        let (_, stock) = line.stock();
+        let stock = line.stock();
         let figures = line.snapshot().figures;
         Ok(QueueDetail {
             name: queue.name.clone(),

@@ -73,8 +73,9 @@ impl Queues {
         if certain && confirmed == epoch && number > line.snapshot().figures.serving {
             return Ok(self.waiting(line, number, epoch, true));
         }
-        let standing = match self.redis_line(line).await {
-            Ok(redis) => redis.place(user, number).await,
+        // Whoever could not watch the line would wait as long again for nothing.
+        let standing = match seen {
+            Ok(()) => self.standing(line, user, number).await,
             Err(error) => Err(error),
         };
         match standing {
@@ -125,7 +126,8 @@ impl Queues {
     fn waiting(&self, line: &Line, number: QueueNumber, confirmed: Epoch, certain: bool) -> Place {
         let queue = line.queue();
         let snapshot = line.snapshot();
-        let position = certain.then(|| snapshot.position(number));
+        let last_seen = snapshot.position(number);
+        let position = certain.then_some(last_seen);
         let reason = if certain { line.reason() } else { Some("rebuilding") };
         let rate = queue.policy.rate_per_second;
         let flows = if snapshot.outflow > 0.0 { snapshot.outflow } else { rate };
@@ -134,7 +136,7 @@ impl Queues {
             let whole = |share: f64| (seconds * share).ceil() as i64;
             Eta { seconds: whole(1.0), low: whole(ETA_LOW), high: whole(ETA_HIGH) }
         });
-        let poll_after_ms = self.poll_after_ms(&queue, position.unwrap_or(1));
+        let poll_after_ms = self.poll_after_ms(&queue, last_seen);
         let status = Status::Waiting { position, eta, poll_after_ms };
         Place { queue: queue.name.clone(), number, confirmed, status, reason }
     }

@@ -3,6 +3,8 @@
 use std::ops::Deref;
 use std::time::Duration;
 
+use usher::clock::Clock;
+
 use crate::harness::*;
 
 /// A server whose Redis is its own, so that a story may kill it.
@@ -72,6 +74,24 @@ stories! {
         app.clock.advance(Duration::from_secs(1));
 
         rebuilding(&bob.poll().await.ok());
+    }
+
+    /// One poll waits for it in vain; the others are told what is known, and ask nothing.
+    async fn a_redis_that_hangs_is_asked_by_one(app: &Fragile) {
+        app.one_at_a_time().await;
+        let bob = app.waiting_buyer().await;
+        let before = app.redis.scripts_run().await;
+
+        app.redis.freeze().await;
+        app.clock.advance(Duration::from_secs(1));
+        for _ in 0..20 {
+            rebuilding(&bob.poll().await.ok());
+        }
+        app.redis.thaw().await;
+        assert_eq!(app.redis.scripts_run().await - before, 1);
+
+        app.clock.advance(Duration::from_secs(1));
+        assert_eq!(bob.poll().await.waiting(), 1);
     }
 
     async fn an_emptied_redis_is_not_an_empty_queue(app: &Fragile) {
@@ -149,6 +169,39 @@ stories_on_postgres! {
         assert_eq!(ann.balance().await, PRICE, "nothing was half done");
         ann.pay(booking).await.paid();
         app.public.get("/readyz").await.status(200);
+    }
+
+    /// What everybody asks for all the time costs no SQL; nor does a place in line.
+    async fn without_sql_the_crowd_is_answered(app: &TestApp) {
+        app.hall().await;
+        app.one_at_a_time().await;
+        let bob = app.waiting_buyer().await;
+        let (queue, concerts) = (app.get("/queues/main").await.ok(), app.get("/concerts").await.ok());
+
+        app.let_sql_connect(false).await;
+        assert_eq!(app.get("/queues/main").await.ok(), queue);
+        assert_eq!(app.get("/concerts").await.ok(), concerts);
+        app.clock.advance(Duration::from_secs(1));
+        assert_eq!(bob.poll().await.waiting(), 1);
+        app.let_sql_connect(true).await;
+    }
+
+    /// Its clock would fill the bucket that all instances share, and end what has not ended.
+    async fn an_instance_whose_clock_is_off_admits_nobody(on: &Database) {
+        let right = TestApp::by_clock(Clock::system(), *on, []).await;
+        let off = right.another_instance_by(Clock::shifted()).await;
+        let bob = off.buyer();
+        off.clock.advance(Duration::from_secs(2));
+
+        assert_eq!(bob.join().await.waiting(), 1);
+        off.app.admit_once().await.unwrap_err();
+        off.public.get("/readyz").await.refused(503, "unavailable");
+        assert_eq!(bob.poll().await.waiting(), 1, "polls go on");
+
+        right.app.admit_once().await.unwrap();
+        bob.at(&right).poll().await.active();
+        off.stop().await;
+        right.finish().await;
     }
 
     async fn the_line_goes_on_when_sql_comes_back(app: &TestApp) {

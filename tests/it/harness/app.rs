@@ -68,6 +68,15 @@ impl Stage for TestApp {
 impl TestApp {
     /// A server with these settings over the usual ones.
     pub async fn with<const N: usize>(on: Database, settings: [(&str, &str); N]) -> TestApp {
+        TestApp::by_clock(Clock::manual(START_MS), on, settings).await
+    }
+
+    /// For stories about clocks.
+    pub async fn by_clock<const N: usize>(
+        clock: Clock,
+        on: Database,
+        settings: [(&str, &str); N],
+    ) -> TestApp {
         let home = Home::build(on).await;
         let data = home.directory.path().display().to_string();
         let (redis, sql) = (redis_url(), home.database_url());
@@ -85,12 +94,16 @@ impl TestApp {
         let settings = usual.into_iter().chain(settings);
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let people = Arc::new(AtomicI64::new(101));
-        TestApp::start(settings, Clock::manual(START_MS), Arc::new(home), people).await
+        TestApp::start(settings, clock, Arc::new(home), people).await
     }
 
     /// One more server on the same PostgreSQL, Redis, keys and clock.
     pub async fn another_instance(&self) -> TestApp {
-        let (settings, clock) = (self.settings.clone(), self.clock.clone());
+        self.another_instance_by(self.clock.clone()).await
+    }
+
+    pub async fn another_instance_by(&self, clock: Clock) -> TestApp {
+        let settings = self.settings.clone();
         TestApp::start(settings, clock, self.home.clone(), self.people.clone()).await
     }
 

@@ -161,6 +161,31 @@ impl PrivateRedis {
         }
     }
 
+    /// It keeps every connection and answers nothing, until it thaws.
+    pub async fn freeze(&self) {
+        self.signal("-STOP").await;
+    }
+
+    pub async fn thaw(&self) {
+        self.signal("-CONT").await;
+    }
+
+    async fn signal(&self, signal: &str) {
+        let running = self.running.lock().await;
+        let id = running.as_ref().and_then(|(server, _)| server.id()).expect("it runs");
+        let sent = Command::new("kill").args([signal, &id.to_string()]).status().await.unwrap();
+        assert!(sent.success());
+    }
+
+    /// How many scripts it was asked to run so far.
+    pub async fn scripts_run(&self) -> u64 {
+        let mut redis = redis_at(&self.url()).await;
+        let mut info = redis::cmd("INFO");
+        let text: String = info.arg("commandstats").query_async(&mut redis).await.unwrap();
+        let calls = text.split("cmdstat_evalsha:calls=").nth(1).unwrap_or("0,");
+        calls.split(',').next().unwrap().parse().unwrap()
+    }
+
     pub async fn flush_all(&self) {
         let mut redis = redis_at(&self.url()).await;
         let () = redis::cmd("FLUSHALL").query_async(&mut redis).await.unwrap();

@@ -50,7 +50,6 @@ const ABOVE: &[(&str, &[&str])] = &[
     ("server", &["src/main.rs"]),
     ("main", &[]),
     ("housekeeping", &["src/server.rs"]),
-    // A doctor tells what a start would do with the same limits.
     (
         "app",
         &[
@@ -60,7 +59,6 @@ const ABOVE: &[(&str, &[&str])] = &[
             "src/server.rs",
             "src/housekeeping.rs",
             "src/main.rs",
-            "src/doctor.rs",
         ],
     ),
 ];
@@ -74,6 +72,7 @@ const BELOW: &[&str] = &[
     "src/embedded",
     "src/error",
     "src/ids",
+    "src/recent",
     "src/telemetry",
     "src/redis/",
     "src/sql/",

@@ -1,0 +1,164 @@
+//! Answers of machines that may be a moment old, and who asks for newer ones. What is asked, and whether the copy may
+//! decide anything, is for its owner to know.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::Mutex;
+
+use crate::clock::Clock;
+use crate::error::{Code, Error};
+
+/// A machine that did not answer is left alone for this long.
+const PAUSE_MS: i64 = 200;
+/// No machine has failed yet.
+const NEVER: i64 = i64::MIN;
+
+/// One at a time asks, and the others wait for that answer; but while the machine fails, nobody waits for whoever asks.
+#[derive(Debug)]
+pub struct Renewal {
+    asking: Mutex<()>,
+    failed_at: AtomicI64,
+}
+
+impl Default for Renewal {
+    fn default() -> Self {
+        Self { asking: Mutex::default(), failed_at: AtomicI64::new(NEVER) }
+    }
+}
+
+impl Renewal {
+    /// What is `known`, if it is still good; else what is asked for, by us or by somebody else.
+    pub async fn renew<T>(
+        &self,
+        clock: &Clock,
+        known: impl Fn() -> Option<T>,
+        ask: impl AsyncFnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if let Some(known) = known() {
+            return Ok(known);
+        }
+        let fails = || self.failed_at.load(Ordering::Relaxed) != NEVER;
+        let _one = match self.asking.try_lock() {
+            Ok(one) => one,
+            Err(_) if fails() => return Err(unanswered()),
+            Err(_) => self.asking.lock().await,
+        };
+        if let Some(known) = known() {
+            return Ok(known);
+        }
+        let since = clock.now_ms().saturating_sub(self.failed_at.load(Ordering::Relaxed));
+        if (0..PAUSE_MS).contains(&since) {
+            return Err(unanswered());
+        }
+        let asked = ask().await;
+        self.failed_at.store(if asked.is_ok() { NEVER } else { clock.now_ms() }, Ordering::Relaxed);
+        asked
+    }
+}
+
+fn unanswered() -> Error {
+    Error::Busy {
+        code: Code::Unavailable,
+        detail: "a machine that is needed did not answer a moment ago".to_owned(),
+        retry_after: Duration::from_secs(1),
+    }
+}
+
+/// The last answer.
+#[derive(Debug)]
+pub struct Recent<T> {
+    last: ArcSwapOption<(i64, T)>,
+    renewal: Renewal,
+}
+
+impl<T> Default for Recent<T> {
+    fn default() -> Self {
+        Self { last: ArcSwapOption::empty(), renewal: Renewal::default() }
+    }
+}
+
+impl<T: Clone> Recent<T> {
+    /// The last answer, however old.
+    pub fn last(&self) -> Option<T> {
+        self.last.load().as_ref().map(|last| last.1.clone())
+    }
+
+    /// An answer that was asked for less than `age_ms_max` ago.
+    pub async fn get(
+        &self,
+        clock: &Clock,
+        age_ms_max: i64,
+        ask: impl AsyncFnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let known = || {
+            let last = self.last.load();
+            let (at, answer) = &**last.as_ref()?;
+            // A clock that was put back makes no answer young.
+            (0..age_ms_max).contains(&(clock.now_ms() - at)).then(|| answer.clone())
+        };
+        self.renewal
+            .renew(clock, known, async || {
+                let at = clock.now_ms();
+                let answer = ask().await?;
+                self.last.store(Some(Arc::new((at, answer.clone()))));
+                Ok(answer)
+            })
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    const AGE_MS: i64 = 1_000;
+
+    async fn fails() -> Result<u8, Error> {
+        Err(Error::bug("away"))
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_asked_for_when_the_last_one_is_old() {
+        let (clock, recent) = (Clock::manual(0), Recent::default());
+        assert_eq!(recent.get(&clock, AGE_MS, async || Ok(1)).await.unwrap(), 1);
+        clock.advance(Duration::from_millis(999));
+        assert_eq!(recent.get(&clock, AGE_MS, async || Ok(2)).await.unwrap(), 1);
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(recent.get(&clock, AGE_MS, async || Ok(3)).await.unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_while_one_asks_shares_the_answer() {
+        let (clock, recent, (tell, told)) =
+            (Clock::manual(0), Recent::default(), oneshot::channel());
+        let mut first = Box::pin(recent.get(&clock, AGE_MS, async || Ok(told.await.unwrap())));
+        assert!(first.as_mut().now_or_never().is_none());
+        let mut second = Box::pin(recent.get(&clock, AGE_MS, fails));
+        assert!(second.as_mut().now_or_never().is_none(), "it waits");
+        tell.send(1).unwrap();
+        assert_eq!((first.await.unwrap(), second.await.unwrap()), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn after_a_failure_nobody_waits_for_whoever_asks() {
+        let (clock, recent) = (Clock::manual(0), Recent::default());
+        recent.get(&clock, AGE_MS, fails).await.unwrap_err();
+        recent.get(&clock, AGE_MS, async || Ok(1)).await.expect_err("left alone for a moment");
+
+        clock.advance(Duration::from_millis(PAUSE_MS as u64));
+        let (tell, told) = oneshot::channel();
+        let mut asks = Box::pin(recent.get(&clock, AGE_MS, async || Ok(told.await.unwrap())));
+        assert!(asks.as_mut().now_or_never().is_none());
+        let other = recent.get(&clock, AGE_MS, async || Ok(2)).now_or_never();
+        other.expect("no wait").unwrap_err();
+        tell.send(3).unwrap();
+        assert_eq!(asks.await.unwrap(), 3);
+        assert_eq!(recent.last(), Some(3));
+    }
+}
