@@ -30,7 +30,7 @@ stories! {
         let (ann, booking) = about_to_pay(app, 2 * PRICE).await;
         let receipt = ann.pay(booking).await.paid();
         ann.top_up(1).await.ok();
-        app.pass(86_000).await;
+        app.pass(43_000).await;
 
         assert_eq!(ann.pay(booking).await.paid(), receipt, "long after the turn and the hold");
         assert_eq!(ann.balance().await, PRICE + 1);
