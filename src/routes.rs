@@ -2,8 +2,6 @@
 
 use axum::routing::{delete, get, post};
 use axum::{Router, middleware};
-use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::SizeAbove;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::app::App;
@@ -16,8 +14,6 @@ const MONEY_MAX: usize = 1_024;
 const SEATS_MAX: usize = 1_024;
 const LINE_MAX: usize = 8_192;
 const READS_MAX: usize = 2_048;
-/// Less fits into a packet as it is.
-const PACKED_BYTES_MIN: u64 = 1_024;
 
 /// What buyers reach.
 pub fn public(app: App) -> Router {
@@ -37,7 +33,9 @@ pub fn public(app: App) -> Router {
     let reads = Router::new()
         .route("/users/{userId}/bookings", get(booking::http::of_user))
         .route("/balance/{userId}/history", get(payment::http::history))
-        .merge(catalogue());
+        .route("/concerts", get(concert::http::list))
+        .route("/concerts/{id}", get(concert::http::show))
+        .route("/concerts/{id}/seats", get(concert::http::seats));
     let api = Router::new()
         .merge(within(line, LINE_MAX))
         .merge(within(seats, SEATS_MAX))
@@ -68,15 +66,6 @@ pub fn operators(app: App) -> Router {
         .route("/metrics", get(health::metrics))
         .merge(health_routes());
     wrapped(closed(router), app)
-}
-
-/// Big answers that many ask for: worth packing.
-fn catalogue() -> Router<App> {
-    Router::new()
-        .route("/concerts", get(concert::http::list))
-        .route("/concerts/{id}", get(concert::http::show))
-        .route("/concerts/{id}/seats", get(concert::http::seats))
-        .layer(CompressionLayer::new().compress_when(SizeAbove::new(PACKED_BYTES_MIN)))
 }
 
 fn health_routes() -> Router<App> {

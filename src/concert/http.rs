@@ -2,17 +2,18 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::listing::{ConcertsView, Page, SeatLetters, json};
+use super::listing::{ConcertsView, SeatLetters, json};
 use super::sql::ConcertSums;
 use super::{ChangeConcert, CreateConcert, Seat};
 use crate::app::App;
 use crate::error::{Code, Error};
 use crate::http::extract::{AdminJson, Body, Operator, Path, Query};
+use crate::http::page::Page;
 use crate::http::reply::Problem;
 use crate::ids::{ConcertId, QueueName};
 
@@ -29,9 +30,9 @@ pub async fn list(
     let concert = query.concert()?;
     let listing = app.concert.listing().await?;
     match concert {
-        None => Ok(serve(&listing.all, &headers)),
+        None => Ok(listing.all.answer(&headers)),
         Some(id) => {
-            listing.each.get(&id).map(|page| serve(page, &headers)).ok_or_else(|| not_on_sale(id))
+            listing.each.get(&id).map(|page| page.answer(&headers)).ok_or_else(|| not_on_sale(id))
         }
     }
 }
@@ -100,7 +101,7 @@ pub async fn show(
         tiers: TierDetail::of(&seats),
         seats: seats.iter().map(|seat| seat.id.to_string()).collect(),
     };
-    Ok(serve(&Page::of(json(&detail)?), &headers))
+    Ok(Page::of(json(&detail)?).answer(&headers))
 }
 
 /// One letter a seat: what a seat map asks for again and again.
@@ -113,31 +114,11 @@ pub async fn seats(
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let listing = app.concert.listing().await?;
-    listing.letters.get(&id).map(|page| serve(page, &headers)).ok_or_else(|| not_on_sale(id))
+    listing.letters.get(&id).map(|page| page.answer(&headers)).ok_or_else(|| not_on_sale(id))
 }
 
 fn not_on_sale(id: ConcertId) -> Error {
     Error::refused(Code::ConcertNotFound, format!("no concert {id} is on sale"))
-}
-
-/// The bytes, or 304 when the client has them.
-fn serve(page: &Page, headers: &HeaderMap) -> Response {
-    // Weak on both sides: the tag is of the meaning, whatever the encoding.
-    let has = |tags: &HeaderValue| {
-        let tags = tags.to_str().unwrap_or_default();
-        let ours = page.etag.trim_start_matches("W/");
-        tags.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == ours)
-    };
-    let cache = [
-        (header::ETAG, page.etag.as_str()),
-        (header::CACHE_CONTROL, "public, max-age=1"),
-        (header::VARY, "accept-encoding"),
-    ];
-    if headers.get_all(header::IF_NONE_MATCH).iter().any(has) {
-        return (StatusCode::NOT_MODIFIED, cache).into_response();
-    }
-    let body = axum::body::Bytes::from_owner(page.bytes.clone());
-    ([(header::CONTENT_TYPE, "application/json")], cache, body).into_response()
 }
 
 impl Body for CreateConcert {}

@@ -1,7 +1,6 @@
 //! The answers that a crowd asks for all the time, built once a second and handed out as bytes.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -10,34 +9,8 @@ use utoipa::ToSchema;
 use super::{Concert, Seat, SeatStatus};
 use crate::clock::rfc3339;
 use crate::error::Error;
+use crate::http::page::Page;
 use crate::ids::{ConcertId, SeatId};
-
-/// Bytes and the tag that changes when their meaning does.
-#[derive(Clone, Debug)]
-pub struct Page {
-    pub bytes: Arc<[u8]>,
-    pub etag: String,
-}
-
-impl Page {
-    /// A page that changes when its bytes do.
-    pub fn of(bytes: Vec<u8>) -> Self {
-        let etag = tag(&bytes);
-        Self { bytes: bytes.into(), etag }
-    }
-
-    /// A page that changes when `meaning` does: what that leaves out, such as the time of building, may differ
-    /// between equal pages.
-    fn meaning(bytes: Vec<u8>, meaning: &impl Hash) -> Self {
-        Self { bytes: bytes.into(), etag: tag(meaning) }
-    }
-}
-
-fn tag(meaning: &impl Hash) -> String {
-    let mut hasher = DefaultHasher::new();
-    meaning.hash(&mut hasher);
-    format!("W/\"{:016x}\"", hasher.finish())
-}
 
 /// Every concert on sale, as the pages that are asked for.
 #[derive(Debug)]
@@ -121,7 +94,7 @@ impl Listing {
             let page =
                 SeatLetters { concert_id: concert.id, as_of: rfc3339(now), seats: row.clone() };
             letters.insert(concert.id, Page::meaning(json(&page)?, &row));
-            all_letters.push(each[&concert.id].etag.clone());
+            all_letters.push(each[&concert.id].etag().to_owned());
         }
         let all = Page::meaning(json(&ConcertsView { concerts: views })?, &all_letters);
         Ok(Self { all, each, letters })

@@ -8,4 +8,5 @@ pub mod health;
 pub mod json;
 pub mod limits;
 pub mod openapi;
+pub mod page;
 pub mod reply;

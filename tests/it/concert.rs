@@ -123,6 +123,8 @@ stories! {
                 }
             }
             ask(&[("if-none-match", "\"x\"")]).await.status(200);
+            let neither = ask(&[("accept-encoding", "gzip;q=0, identity;q=0")]).await.status(200);
+            assert_eq!(neither.text, plain.text, "{path}: plain is better than nothing");
         }
     }
 }

@@ -37,8 +37,11 @@ stories! {
     async fn a_head_is_that_of_the_whole_answer(app: &TestApp) {
         let stake = Stake::of(app).await;
         let token = format!("Token-Auth: {}\r\n", stake.ann.token());
-        for path in READ {
-            let headers = token.as_str();
+        let packed = format!("{token}Accept-Encoding: gzip\r\n");
+        app.hall().await;
+        app.pass(1).await;
+        let asked = READ.into_iter().map(|path| (path, &token)).chain([("/concerts", &packed)]);
+        for (path, headers) in asked {
             let (head, whole) = (request("HEAD", path, headers), request("GET", path, headers));
             let (head, whole) = (raw(app, head).await, raw(app, whole).await);
             assert_eq!(whole.status(), 200, "{path}: {}", whole.text());

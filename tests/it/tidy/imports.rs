@@ -8,19 +8,10 @@ use super::{Breaches, Source, is_in, read, sources};
 /// A crate, and the only places that may name it.
 const IMPORTS: &[(&[&str], &[&str])] = &[
     (
-        &[
-            "axum",
-            "tower",
-            "tower_http",
-            "tower_service",
-            "tower_layer",
-            "hyper",
-            "hyper_util",
-            "http_body_util",
-        ],
+        &["axum", "tower", "tower_service", "tower_layer", "hyper", "hyper_util", "http_body_util"],
         &["*/http.rs", "*/http/", "src/routes.rs", "src/server.rs"],
     ),
-    (&["governor", "utoipa_swagger_ui"], &["src/http/", "src/routes.rs"]),
+    (&["flate2", "governor", "utoipa_swagger_ui"], &["src/http/", "src/routes.rs"]),
     (&["redis", "deadpool_redis"], &["*/redis.rs", "src/redis/"]),
     (
         &["sea_orm", "sea_orm_migration", "sea_query", "sqlx"],

@@ -1,0 +1,142 @@
+//! Bytes that many ask for: made once, packed once, tagged, and not sent to those who have them. What they say is a
+//! feature's affair.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
+use std::sync::OnceLock;
+
+use axum::body::Bytes;
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+/// Less fits into a packet as it is.
+const PACKED_BYTES_MIN: usize = 1_024;
+
+/// A JSON answer, and the tag that changes when its meaning does.
+#[derive(Debug)]
+pub struct Page {
+    plain: Bytes,
+    /// Made when somebody first asks for it.
+    packed: OnceLock<Option<Bytes>>,
+    etag: String,
+}
+
+impl Page {
+    /// A page that changes when its bytes do.
+    pub fn of(json: Vec<u8>) -> Self {
+        let etag = tag(&json);
+        Self { plain: json.into(), packed: OnceLock::new(), etag }
+    }
+
+    /// A page that changes when `meaning` does: what that leaves out, such as the time of building, may differ
+    /// between equal pages.
+    pub fn meaning(json: Vec<u8>, meaning: &impl Hash) -> Self {
+        Self { plain: json.into(), packed: OnceLock::new(), etag: tag(meaning) }
+    }
+
+    pub fn etag(&self) -> &str {
+        &self.etag
+    }
+
+    /// The bytes, packed if the client likes them so, or 304 when it has them.
+    pub fn answer(&self, headers: &HeaderMap) -> Response {
+        let cache = [
+            (header::ETAG, self.etag.as_str()),
+            (header::CACHE_CONTROL, "public, max-age=1"),
+            (header::VARY, "accept-encoding"),
+        ];
+        if self.is_known_by(headers) {
+            return (StatusCode::NOT_MODIFIED, cache).into_response();
+        }
+        let json = [(header::CONTENT_TYPE, "application/json")];
+        match self.packed().filter(|_| takes_gzip(headers)) {
+            Some(packed) => {
+                (json, cache, [(header::CONTENT_ENCODING, "gzip")], packed).into_response()
+            }
+            None => (json, cache, self.plain.clone()).into_response(),
+        }
+    }
+
+    /// Whether the client has a page of the same meaning, in whatever encoding: the comparison is weak.
+    fn is_known_by(&self, headers: &HeaderMap) -> bool {
+        let opaque = |tag: &str| tag.trim_start_matches("W/").to_owned();
+        listed(headers, &header::IF_NONE_MATCH)
+            .any(|tag| tag == "*" || opaque(tag) == opaque(&self.etag))
+    }
+
+    fn packed(&self) -> Option<Bytes> {
+        let pack = || {
+            let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+            packed.write_all(&self.plain).ok()?;
+            packed.finish().ok().map(Bytes::from)
+        };
+        let worth_it = self.plain.len() >= PACKED_BYTES_MIN;
+        self.packed.get_or_init(|| worth_it.then(pack).flatten()).clone()
+    }
+}
+
+/// Weak: pages of one meaning need not be the same bytes.
+fn tag(meaning: &impl Hash) -> String {
+    let mut hasher = DefaultHasher::new();
+    meaning.hash(&mut hasher);
+    format!("W/\"{:016x}\"", hasher.finish())
+}
+
+/// The items of a header that is a list.
+fn listed<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let lists = headers.get_all(name).iter().filter_map(|list| list.to_str().ok());
+    lists.flat_map(|list| list.split(',')).map(str::trim)
+}
+
+/// Whether gzip is named, or meant by `*`, and not with a weight of 0.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let weight_of = |coding: &str| {
+        listed(headers, &header::ACCEPT_ENCODING).find_map(|item| {
+            let (name, weight) = item.split_once(';').unwrap_or((item, "q=1"));
+            let weight = weight.trim().to_ascii_lowercase();
+            let weight = weight.strip_prefix("q=").and_then(|weight| weight.parse().ok());
+            name.trim().eq_ignore_ascii_case(coding).then_some(weight.unwrap_or(0.0))
+        })
+    };
+    weight_of("gzip").or_else(|| weight_of("*")).is_some_and(|weight: f32| weight > 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn what_is_packed_is_packed_once_and_unpacks() {
+        let page = Page::of(b"seats ".repeat(1_000));
+        let (packed, again) = (page.packed().unwrap(), page.packed().unwrap());
+        assert_eq!(packed.as_ptr(), again.as_ptr());
+        let mut plain = Vec::new();
+        flate2::read::GzDecoder::new(&*packed).read_to_end(&mut plain).unwrap();
+        assert_eq!(plain, page.plain);
+        assert!(packed.len() < plain.len() / 10, "{}", packed.len());
+        assert!(Page::of(b"seats".to_vec()).packed().is_none());
+    }
+
+    fn takes(accepted: &str) -> bool {
+        takes_gzip(&HeaderMap::from_iter([(header::ACCEPT_ENCODING, accepted.parse().unwrap())]))
+    }
+
+    #[test]
+    fn who_names_gzip_gets_it() {
+        for accepted in
+            ["gzip", "GZIP", "br, gzip;q=0.5", "deflate,gzip ; q=1.0", "*", "br,*;q=0.1"]
+        {
+            assert!(takes(accepted), "{accepted}");
+        }
+        let none =
+            ["", "br", "identity", "gzip;q=0", "gzip; Q=0.000, *", "*;q=0", "gzipped", "gzip;q=x"];
+        for accepted in none {
+            assert!(!takes(accepted), "{accepted}");
+        }
+        assert!(!takes_gzip(&HeaderMap::new()));
+    }
+}
