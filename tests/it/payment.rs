@@ -84,6 +84,7 @@ stories! {
         ann.top_up(PRICE).await.ok();
         let booking = ann.hold(hall, ["A-1"]).await.held();
         ann.pay(booking).await.paid();
+        app.work_is_done().await;
         app.app.admit_once().await.unwrap();
 
         ann.poll().await.refused(410, "turn_ended");

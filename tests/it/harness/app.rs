@@ -146,6 +146,13 @@ impl TestApp {
         self.app.admit_once().await.unwrap();
     }
 
+    /// What a server still does behind its answers is done: Redis knows of the payment.
+    pub async fn work_is_done(&self) {
+        self.app.work.close();
+        self.app.work.wait().await;
+        self.app.work.reopen();
+    }
+
     pub fn unix_seconds(&self) -> i64 {
         self.clock.now_ms() / 1_000
     }
