@@ -17,6 +17,8 @@ pub mod routes;
 pub mod app;
 /// Queue tokens and identities.
 pub mod auth;
+/// What a request costs.
+pub mod bench;
 /// Randomness.
 pub mod chance;
 /// Time.

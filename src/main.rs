@@ -11,7 +11,7 @@ use usher::app::App;
 use usher::clock::Clock;
 use usher::config::{Config, Identity};
 use usher::server::{self, Loops, Running};
-use usher::{ctl, doctor, telemetry};
+use usher::{bench, ctl, doctor, telemetry};
 
 /// A virtual waiting room and box office in one binary.
 #[derive(Parser)]
@@ -34,6 +34,9 @@ enum Command {
     },
     /// Operate a running server.
     Ctl(Box<ctl::Ctl>),
+    /// Measure what requests cost on this machine, against a server of its own.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Check settings, Redis, the database and their clocks, and say what is wrong.
     Doctor {
         /// A TOML file of settings; the environment goes over it.
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         match Arguments::parse().command {
             Command::Serve { config, demo } => serve(config, demo).await,
             Command::Ctl(ctl) => ctl::run(*ctl).await,
+            Command::Bench(bench) => bench::run(bench, told_to_stop()?).await,
             Command::Doctor { config, json } => doctor::run(config, json).await,
         }
     });
@@ -73,6 +77,8 @@ fn complain(error: &anyhow::Error) -> ExitCode {
 async fn serve(file: Option<PathBuf>, demo: bool) -> anyhow::Result<()> {
     let config = Config::load(file.as_deref())?;
     telemetry::log(&config.log);
+    // Heard from here on: a stop that comes while things start must not leave the private Redis behind.
+    let told_to_stop = told_to_stop()?;
     if matches!(config.auth.identity, Identity::Open) {
         tracing::warn!(
             "USHER_AUTH=open: every caller is believed to be who he says; this is for loopback only"
@@ -80,7 +86,11 @@ async fn serve(file: Option<PathBuf>, demo: bool) -> anyhow::Result<()> {
     }
     let app = App::build(config, Clock::system()).await?;
     match open_doors(&app, demo).await {
-        Ok(running) => running.stop().await,
+        Ok(running) => {
+            told_to_stop.await;
+            tracing::info!("stopping");
+            running.stop().await;
+        }
         Err(error) => {
             app.close().await;
             return Err(error);
@@ -89,9 +99,20 @@ async fn serve(file: Option<PathBuf>, demo: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Serves until told to stop; what is still to be stopped then is handed back.
-async fn open_doors(app: &App, demo: bool) -> anyhow::Result<Running> {
+/// SIGTERM, or Ctrl-C in the terminal; both are heard from the call on.
+fn told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("no signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("no signals")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Serves, and says where.
+async fn open_doors(app: &App, demo: bool) -> anyhow::Result<Running> {
     if demo {
         app.make_demo_concert().await?;
     }
@@ -104,10 +125,5 @@ async fn open_doors(app: &App, demo: bool) -> anyhow::Result<Running> {
         running.public, running.admin
     );
     let _ = out.flush();
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
-    tracing::info!("stopping");
     Ok(running)
 }

@@ -6,6 +6,7 @@
 mod harness;
 
 mod bad_input;
+mod bench;
 mod booking;
 mod concert;
 mod contract;
