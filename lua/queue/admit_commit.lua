@@ -2,7 +2,7 @@
 --[[ admit_commit: make the line agree with what SQL has written.
 
 KEYS  1 generation  string  the epoch whose state this is
-      2 line        hash    returned (credit), owed
+      2 line        hash    returned (credit), owed, pend_paid (the last number of the batch that cost credit)
       3 pend        zset    user -> number
       4 act         zset    user -> look_at_ms
       5 turns       hash    user -> number
@@ -23,6 +23,7 @@ local epoch, opened, dropped, gone = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3
 local looked, unclaimed, owed_max = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 
 if redis.call('GET', generation) ~= epoch then return { 'STALE' } end
+local paid = tonumber(redis.call('HGET', line, 'pend_paid') or nil) or 0
 local at = 7
 local function next_argument()
   at = at + 1
@@ -43,7 +44,7 @@ for _ = 1, dropped do
   local user, number = next_argument(), next_argument()
   if stands('ZSCORE', pend, user, number) then
     redis.call('ZREM', pend, user)
-    redis.call('HINCRBY', line, 'returned', 1)
+    if tonumber(number) <= paid then redis.call('HINCRBY', line, 'returned', 1) end
   end
 end
 local ended = 0

@@ -2,7 +2,7 @@
 --[[ admit_reserve: take the next batch out of the line, as many as rate, cap and operator allow; name turns to look at.
 
 KEYS  1 generation  string  the epoch whose state this is
-      2 line        hash    tokens, last_ms, idle_ms, at_ms, owed, serving, pend_at, pend_rate, version, manual_used,
+      2 line        hash    tokens, last_ms, idle_ms, at_ms, owed, serving, pend_at, pend_paid, version, manual_used,
                           n (arrivals), tuned_n (arrivals when the policy last changed), returned (credit)
       3 wait        zset    user -> number
       4 pend        zset    user -> number: the one batch on its way into SQL
@@ -18,7 +18,7 @@ ARGV  1 epoch
       8 manual_total  turns ever granted by hand
       9 flow          rate | all (rate not applied) | none
      10 retry_ms      age at which an unanswered batch is handed out again
-Reply {"BATCH", at_ms, arrivals, tuned, by_rate, n, user, number, …, looks, user, number, …, full}
+Reply {"BATCH", at_ms, arrivals, tuned, paid, n, user, number, …, looks, user, number, …, full}
       | {"OLD_POLICY"} | {"STALE"}
 Cost  O((batch_max + looks) · log waiting)
 Why   Earning, spending and taking must be one step, or two instances spend the same credit. One batch is out at a
@@ -30,11 +30,12 @@ local burst, cap, batch_max = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARG
 local manual_total, flow, retry_ms = tonumber(ARGV[8]), ARGV[9], tonumber(ARGV[10])
 
 if redis.call('GET', generation) ~= epoch then return { 'STALE' } end
-local names = { 'version', 'tokens', 'last_ms', 'idle_ms', 'at_ms', 'owed', 'pend_at', 'pend_rate', 'manual_used', 'n',
-  'tuned_n', 'returned' }
+local function whole(n) return string.format('%.0f', tonumber(n)) end
+local names = { 'version', 'tokens', 'last_ms', 'idle_ms', 'at_ms', 'owed', 'pend_at', 'pend_paid', 'manual_used',
+  'n', 'tuned_n', 'returned' }
 local value = redis.call('HMGET', line, unpack(names))
 for i = 1, #names do value[i] = tonumber(value[i] or nil) or 0 end
-local seen, tokens, last, idle, at, owed, pend_at, by_rate, manual_used, arrivals, tuned, returned = unpack(value)
+local seen, tokens, last, idle, at, owed, pend_at, paid, manual_used, arrivals, tuned, returned = unpack(value)
 if version < seen then return { 'OLD_POLICY' } end
 if version > seen then tuned = seen > 0 and arrivals or 0 end
 if version > seen then redis.call('HSET', line, 'version', version, 'tuned_n', tuned) end
@@ -54,7 +55,7 @@ if redis.call('ZCARD', pend) == 0 then
   local waiting, free = redis.call('ZCARD', wait), math.max(0, cap - redis.call('ZCARD', act))
   local credit = flow == 'all' and batch_max or flow == 'rate' and math.floor(tokens + 1e-6) or 0
   local n = math.min(batch_max, waiting, free, credit + manual_total - manual_used)
-  by_rate = math.min(n, credit)
+  local by_rate = math.min(n, credit)
   tokens = math.max(0, tokens - by_rate)
   if n == batch_max and waiting > n then full = 1 else tokens = math.min(tokens, burst) end
   manual_used = manual_used + n - by_rate
@@ -62,21 +63,19 @@ if redis.call('ZCARD', pend) == 0 then
     local taken = redis.call('ZPOPMIN', wait, n)
     for i = 1, #taken, 2 do redis.call('ZADD', pend, taken[i + 1], taken[i]) end
     at, pend_at = math.max(at, now), now
-    redis.call('HSET', line, 'serving', string.format('%.0f', tonumber(taken[#taken])))
+    paid = flow == 'rate' and tonumber(taken[2 * by_rate]) or 0
+    redis.call('HSET', line, 'serving', whole(taken[#taken]))
   end
   if waiting > 0 then
     redis.call('HSET', line, 'returned', 0, 'tokens', string.format('%.9f', tokens), 'manual_used', manual_used,
-      'last_ms', string.format('%.0f', math.max(last, now)), 'owed', string.format('%.9f', owed - extra),
-      'at_ms', string.format('%.0f', at), 'pend_at', string.format('%.0f', pend_at), 'pend_rate', by_rate)
+      'last_ms', whole(math.max(last, now)), 'owed', string.format('%.9f', owed - extra), 'at_ms', whole(at),
+      'pend_at', whole(pend_at), 'pend_paid', whole(paid))
   end
-elseif now - pend_at < retry_ms then
-  batch_max = 0
-else
-  redis.call('HSET', line, 'pend_at', string.format('%.0f', now))
-end
+elseif now - pend_at < retry_ms then batch_max = 0
+else redis.call('HSET', line, 'pend_at', whole(now)) end
 local batch = batch_max > 0 and redis.call('ZRANGE', pend, 0, -1, 'WITHSCORES') or {}
-local reply = { 'BATCH', string.format('%.0f', at), arrivals, tuned, by_rate, #batch / 2 }
-for i = 1, #batch do reply[#reply + 1] = string.format('%.0f', tonumber(batch[i])) end
+local reply = { 'BATCH', whole(at), arrivals, tuned, whole(paid), #batch / 2 }
+for i = 1, #batch do reply[#reply + 1] = whole(batch[i]) end
 reply[#reply + 1] = #looks
 for i = 1, #looks do
   reply[#reply + 1] = looks[i]

@@ -2,10 +2,11 @@
 --[[ leave: take a number out of the line and out of its turn. SQL has closed it already.
 
 KEYS  1 generation  string  the epoch whose state this is
-      2 wait        zset    user -> number
-      3 pend        zset    user -> number
-      4 act         zset    user -> look_at_ms
-      5 turns       hash    user -> number
+      2 line        hash    pend_paid: the last number of the batch that cost credit; returned: credit
+      3 wait        zset    user -> number
+      4 pend        zset    user -> number
+      5 act         zset    user -> look_at_ms
+      6 turns       hash    user -> number
 ARGV  1 epoch
       2 user
       3 number
@@ -13,7 +14,7 @@ Reply {"LEFT"} | {"ABSENT"} | {"STALE"}
 Cost  O(log waiting)
 Why   The number is compared before anything is removed: the same person may have joined again meanwhile.
 ]]
-local generation, wait, pend, act, turns = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local generation, line, wait, pend, act, turns = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local epoch, user, number = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
 if redis.call('GET', generation) ~= epoch then
@@ -25,6 +26,9 @@ if tonumber(redis.call('ZSCORE', wait, user) or nil) == number then
 end
 if tonumber(redis.call('ZSCORE', pend, user) or nil) == number then
   left = left + redis.call('ZREM', pend, user)
+  -- Its batch will not find it any more, so its credit comes back here.
+  local paid = tonumber(redis.call('HGET', line, 'pend_paid') or nil) or 0
+  if number <= paid then redis.call('HINCRBY', line, 'returned', 1) end
 end
 if tonumber(redis.call('HGET', turns, user) or nil) == number then
   left = left + redis.call('HDEL', turns, user)

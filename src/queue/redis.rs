@@ -123,10 +123,10 @@ impl RedisLine<'_> {
 
     /// Takes a number out of the line and out of its turn; SQL has closed it before. `false`: another epoch.
     pub async fn leave(&self, user: UserId, number: QueueNumber) -> Result<bool, Error> {
-        let QueueKeys { generation, wait, pend, act, turns, .. } = self.keys;
+        let QueueKeys { generation, line, wait, pend, act, turns, .. } = self.keys;
         let args = [self.epoch(), user.0.into(), number.0.into()];
         let mut reply =
-            LEAVE.call(self.on(), [generation, wait, pend, act, turns], args, []).await?;
+            LEAVE.call(self.on(), [generation, line, wait, pend, act, turns], args, []).await?;
         match reply.text()?.as_str() {
             "LEFT" | "ABSENT" => Ok(true),
             "STALE" => Ok(false),
@@ -158,10 +158,10 @@ impl RedisLine<'_> {
     ) -> Result<Reserved, Error> {
         let QueueKeys { generation, line, wait, pend, act, turns, .. } = self.keys;
         let policy = allowance.policy;
-        let (flow, by_rate_kind) = match policy.mode {
-            Mode::Open | Mode::Draining => ("rate", "rate"),
+        let (flow, otherwise) = match policy.mode {
+            Mode::Open | Mode::Draining => ("rate", "manual"),
             Mode::Passthrough => ("all", "passthrough"),
-            Mode::Paused | Mode::Closed => ("none", "rate"),
+            Mode::Paused | Mode::Closed => ("none", "manual"),
         };
         let args: [Arg; 10] = [
             self.epoch(),
@@ -184,12 +184,12 @@ impl RedisLine<'_> {
                 let base = QueueNumber::base(self.epoch);
                 let issued = QueueNumber(base + reply.int()?);
                 let tuned = QueueNumber(base + reply.int()?);
-                let by_rate = usize::try_from(reply.int()?).unwrap_or(0);
+                let paid = QueueNumber(reply.int()?);
                 let numbers = people(reply.pairs()?);
                 let looks = people(reply.pairs()?);
                 let full = reply.int()? == 1;
                 Ok(Reserved::Batch {
-                    batch: Batch { at_ms, issued, tuned, by_rate, by_rate_kind, numbers },
+                    batch: Batch { at_ms, issued, tuned, paid, otherwise, numbers },
                     looks,
                     full,
                 })

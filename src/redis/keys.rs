@@ -12,9 +12,8 @@ pub struct QueueKeys {
     tag: String,
     /// string: the epoch whose state this is. Absent: there is no state, which is not the same as an empty line.
     pub generation: String,
-    /// hash: `n` (arrivals), `serving`, `tokens`, `last_ms`, `at_ms`, `idle_ms`, `owed`, `pend_at`, `pend_rate`,
-    /// `version`, `manual_used`, `tuned_n`,
-    /// `returned`.
+    /// hash: `n` (arrivals), `serving`, `tokens`, `last_ms`, `at_ms`, `idle_ms`, `owed`, `pend_at`, `pend_paid`,
+    /// `version`, `manual_used`, `tuned_n`, `returned`.
     pub line: String,
     /// zset user → number: who waits.
     pub wait: String,

@@ -123,7 +123,7 @@ scripts! {
     OPEN: 1 keys, 1 args, "queue/open";
     JOIN: 5 keys, 5 args, "queue/join";
     PLACE: 4 keys, 3 args, "queue/place";
-    LEAVE: 5 keys, 3 args, "queue/leave";
+    LEAVE: 6 keys, 3 args, "queue/leave";
     WATCH: 4 keys, 1 args, "queue/watch";
     ADMIT_RESERVE: 6 keys, 10 args, "queue/admit_reserve";
     ADMIT_COMMIT: 5 keys, 7 args, "queue/admit_commit";

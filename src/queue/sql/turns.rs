@@ -41,9 +41,9 @@ pub struct Batch {
     pub issued: QueueNumber,
     /// The highest number issued when the policy last changed: up to it, people were told intervals by the old one.
     pub tuned: QueueNumber,
-    /// How many of the numbers, from the first, the rate paid for; the others are `otherwise`.
-    pub by_rate: usize,
-    pub by_rate_kind: &'static str,
+    /// The last number that the rate paid for; those behind it came `otherwise`.
+    pub paid: QueueNumber,
+    pub otherwise: &'static str,
     pub numbers: Vec<(UserId, QueueNumber)>,
 }
 
@@ -183,7 +183,7 @@ impl Sql {
         );
         let values = entitled.iter().flat_map(|index| {
             let (user, number) = batch.numbers[*index];
-            let kind = if *index < batch.by_rate { batch.by_rate_kind } else { "manual" };
+            let kind = if number <= batch.paid { "rate" } else { batch.otherwise };
             let ends_at = if number > batch.tuned {
                 grant.claim_by
             } else {

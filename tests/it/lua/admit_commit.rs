@@ -1,9 +1,10 @@
 //! `admit_commit`: the line made to agree with what SQL has written.
 
 use usher::ids::QueueNumber;
+use usher::queue::policy::Mode;
 use usher::queue::sql::Admitted;
 
-use super::stage::{NOW, in_each_epoch, on_an_open_queue, tuned, turn, user};
+use super::stage::{NOW, Tuned, in_each_epoch, on_an_open_queue, tuned, turn, user};
 
 /// Looks are never further away than this, so that a lost message costs no more.
 const LOOK_MS_MAX: i64 = 30_000;
@@ -47,6 +48,31 @@ async fn a_dropped_number_gives_its_credit_back_once() {
         assert_eq!(stage.shown("turns").await, "2=#2");
         assert_eq!(stage.admits(&tuned(0.0, 2.0), NOW).await, [3]);
         assert!(stage.admits(&tuned(0.0, 2.0), NOW).await.is_empty());
+    })
+    .await;
+}
+
+/// Credit that nobody spent does not come back: by hand, and where the rate is not applied.
+#[tokio::test]
+async fn a_dropped_number_that_cost_no_credit_gives_none_back() {
+    on_an_open_queue(async |stage| {
+        for id in 1..=5 {
+            stage.joins(id).await;
+        }
+        let by_hand = Tuned { manual_total: 1, ..tuned(0.0, 1.0) };
+        assert_eq!(stage.takes(&by_hand, NOW).await, [1, 2]);
+        let opened = vec![turn(1, stage.nth(1), NOW + 60)];
+        let dropped = vec![(user(2), stage.nth(2))];
+        stage.commits(Admitted { opened, dropped, ..Admitted::default() }).await;
+        assert!(stage.takes(&by_hand, NOW).await.is_empty());
+
+        let mut passing = Tuned { version: 2, ..by_hand.clone() };
+        passing.policy.mode = Mode::Passthrough;
+        assert_eq!(stage.takes(&passing, NOW).await, [3, 4, 5]);
+        let dropped = (3..=5).map(|n| (user(n), stage.nth(n))).collect();
+        stage.commits(Admitted { dropped, ..Admitted::default() }).await;
+        stage.joins(6).await;
+        assert!(stage.takes(&Tuned { version: 3, ..by_hand }, NOW).await.is_empty());
     })
     .await;
 }

@@ -29,9 +29,9 @@ async fn the_first_batch_is_a_full_bucket_in_the_order_of_arrival() {
         let (batch, looks, full) = reserve(stage, &tuned(2.0, 3.0), NOW).await;
         let numbers: Vec<_> = (1..=3).map(|n| (user(n), stage.nth(n))).collect();
         assert_eq!(batch.numbers, numbers);
-        assert_eq!((batch.at_ms, batch.issued, batch.by_rate), (NOW, stage.nth(5), 3));
-        assert_eq!((batch.by_rate_kind, looks.len(), full), ("rate", 0, false));
-        let line = "at_ms=NOW idle_ms=NOW last_ms=NOW manual_used=0 n=5 owed=0.000000000 pend_at=NOW pend_rate=3 \
+        assert_eq!((batch.at_ms, batch.issued, batch.paid), (NOW, stage.nth(5), stage.nth(3)));
+        assert_eq!((batch.otherwise, looks.len(), full), ("manual", 0, false));
+        let line = "at_ms=NOW idle_ms=NOW last_ms=NOW manual_used=0 n=5 owed=0.000000000 pend_at=NOW pend_paid=#3 \
                     returned=0 serving=#3 tokens=0.000000000 tuned_n=0 version=1";
         stage.holds([("line", line), ("pend", "1=#1 2=#2 3=#3"), ("wait", "4=#4 5=#5")]).await;
     })
@@ -61,7 +61,7 @@ async fn an_unanswered_batch_comes_again_after_a_while_and_nothing_else_does() {
         for again in [NOW + RETRY_MS, NOW + 2 * RETRY_MS + 1] {
             let (batch, _, _) = reserve(stage, &tuned(100.0, 2.0), again).await;
             assert_eq!(batch.numbers, [(user(1), stage.nth(1)), (user(2), stage.nth(2))]);
-            assert_eq!((batch.at_ms, batch.by_rate), (NOW, 2));
+            assert_eq!((batch.at_ms, batch.paid), (NOW, stage.nth(2)));
             assert!(stage.takes(&tuned(100.0, 2.0), again + 1).await.is_empty());
         }
         assert_eq!(stage.shown("wait").await, "3=#3 4=#4 5=#5");
@@ -105,7 +105,7 @@ async fn turns_granted_by_hand_come_on_top_of_the_rate_and_once() {
         people(stage, 6).await;
         let by_hand = Tuned { manual_total: 2, ..tuned(1.0, 1.0) };
         let (batch, _, _) = reserve(stage, &by_hand, NOW).await;
-        assert_eq!((batch.numbers.len(), batch.by_rate), (3, 1));
+        assert_eq!((batch.numbers.len(), batch.paid), (3, stage.nth(1)));
         let opened = batch.numbers.iter();
         let opened = opened.map(|(user, number)| super::stage::turn(user.0, *number, NOW + 9_000));
         stage.commits(Admitted { opened: opened.collect(), ..Admitted::default() }).await;
@@ -157,8 +157,8 @@ async fn passthrough_takes_all_who_wait_a_batch_at_a_time() {
         passing.policy.mode = Mode::Passthrough;
         let (batch, _, full) = reserve(stage, &passing, NOW).await;
         assert_eq!(
-            (batch.numbers.len() as i64, batch.by_rate_kind, full),
-            (BATCH_MAX, "passthrough", true)
+            (batch.numbers.len() as i64, batch.paid.0, batch.otherwise, full),
+            (BATCH_MAX, 0, "passthrough", true)
         );
         let opened = batch.numbers.iter();
         let opened = opened.map(|(user, number)| super::stage::turn(user.0, *number, NOW + 9_000));

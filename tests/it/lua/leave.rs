@@ -1,8 +1,9 @@
 //! `leave`: a number out of the line and out of its turn.
 
 use usher::ids::QueueNumber;
+use usher::queue::sql::Admitted;
 
-use super::stage::{in_each_epoch, on_an_open_queue, user};
+use super::stage::{NOW, Tuned, in_each_epoch, on_an_open_queue, tuned, turn, user};
 
 #[tokio::test]
 async fn leaving_takes_exactly_one_number_out_and_twice_is_once() {
@@ -17,6 +18,28 @@ async fn leaving_takes_exactly_one_number_out_and_twice_is_once() {
             assert!(stage.line().leave(user(2), bob).await.unwrap());
             stage.holds([("line", "idle_ms=NOW n=2")]).await;
         }
+    })
+    .await;
+}
+
+/// Reserved, and gone before SQL opened it: the next one comes in its stead, once. A turn granted by hand cost nothing.
+#[tokio::test]
+async fn leaving_on_the_way_gives_the_credit_back_that_it_cost() {
+    on_an_open_queue(async |stage| {
+        for id in 1..=5 {
+            stage.joins(id).await;
+        }
+        let by_hand = Tuned { manual_total: 1, ..tuned(0.0, 2.0) };
+        assert_eq!(stage.takes(&by_hand, NOW).await, [1, 2, 3]);
+        for id in [1, 1, 3] {
+            assert!(stage.line().leave(user(id), stage.nth(id)).await.unwrap());
+        }
+        let numbers = [1, 2, 3].map(|n| (user(n), stage.nth(n)));
+        let (opened, dropped) =
+            (vec![turn(2, stage.nth(2), NOW + 60)], vec![numbers[0], numbers[2]]);
+        stage.commits(Admitted { opened, dropped, ..Admitted::default() }).await;
+        assert_eq!(stage.admits(&by_hand, NOW).await, [4]);
+        assert!(stage.admits(&by_hand, NOW).await.is_empty());
     })
     .await;
 }
