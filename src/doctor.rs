@@ -22,7 +22,7 @@ pub struct Finding {
 
 /// Looks everything over, prints it, and fails when something is wrong.
 pub async fn run(file: Option<PathBuf>, json: bool) -> anyhow::Result<()> {
-    let findings = match Config::load(file.as_deref()) {
+    let findings = match Config::look(file.as_deref()) {
         Ok(config) => examine(&config).await,
         Err(problems) => vec![Finding { what: "settings", ok: false, said: problems.to_string() }],
     };

@@ -69,22 +69,39 @@ struct WrittenKey {
     state: KeyState,
 }
 
+/// What becomes of a key that is neither given nor kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keys {
+    /// It is made and kept.
+    Make,
+    /// It is made, and forgotten: somebody only looks.
+    Look,
+}
+
 /// The keys of `USHER_TOKEN_KEY`, or the one kept in the data directory.
-pub(super) fn token_keys(written: Option<&str>, data_dir: &Path) -> Result<Vec<TokenKey>, String> {
+pub(super) fn token_keys(
+    written: Option<&str>,
+    data_dir: &Path,
+    missing: Keys,
+) -> Result<Vec<TokenKey>, String> {
     match written {
         Some(text) => match text.strip_prefix('@') {
             Some(file) => key_list(Path::new(file)),
             None => Ok(vec![single_key(text)?]),
         },
-        None => Ok(vec![single_key(&kept(&data_dir.join("token.key"))?)?]),
+        None => Ok(vec![single_key(&kept(&data_dir.join("token.key"), missing)?)?]),
     }
 }
 
 /// The operators' key of `USHER_ADMIN_KEY`, or the one kept in the data directory.
-pub(super) fn admin_key(written: Option<&str>, data_dir: &Path) -> Result<Secret, String> {
+pub(super) fn admin_key(
+    written: Option<&str>,
+    data_dir: &Path,
+    missing: Keys,
+) -> Result<Secret, String> {
     let text = match written {
         Some(text) => text.to_owned(),
-        None => kept(&data_dir.join("admin.key"))?,
+        None => kept(&data_dir.join("admin.key"), missing)?,
     };
     if text.len() < ADMIN_KEY_CHARS_MIN || !text.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(format!(
@@ -131,12 +148,15 @@ fn decode(text: &str) -> Result<Vec<u8>, String> {
 }
 
 /// Reads a key file, or makes it: two starts at once agree on whichever file was made first.
-fn kept(file: &Path) -> Result<String, String> {
+fn kept(file: &Path, missing: Keys) -> Result<String, String> {
     let problem = |error: std::io::Error| format!("USHER_DATA_DIR: {}: {error}", file.display());
+    let fresh = STANDARD.encode(crate::chance::bytes::<TOKEN_KEY_BYTES>());
+    if missing == Keys::Look && !file.exists() {
+        return Ok(fresh);
+    }
     if let Some(dir) = file.parent() {
         std::fs::create_dir_all(dir).map_err(problem)?;
     }
-    let fresh = STANDARD.encode(crate::chance::bytes::<TOKEN_KEY_BYTES>());
     match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
         Ok(mut made) => {
             made.write_all(fresh.as_bytes()).and_then(|()| made.sync_all()).map_err(problem)?;

@@ -54,3 +54,25 @@ pub const SETTINGS: &[Setting] = &[
 const fn setting(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
     Setting { name, default, meaning }
 }
+
+/// Names with our prefix that are no settings of the server: those of `usher ctl` and the scripts, and what Kubernetes
+/// and Docker set for a service that is called `usher`.
+const NEIGHBOURS: [&str; 4] = ["USHER_ADMIN_URL", "USHER_BIN", "USHER_PORT", "USHER_URL"];
+const NEIGHBOURS_PREFIXES: [&str; 3] = ["USHER_PORT_", "USHER_SERVICE_", "USHER_TEST_"];
+/// How alike two names are before one is taken for the other's misspelling.
+const ALIKE: f64 = 0.9;
+
+/// What to say of a variable that looks like a setting and is none.
+pub(super) fn stray(name: &str) -> Option<String> {
+    let is_known = SETTINGS.iter().any(|setting| setting.name == name)
+        || NEIGHBOURS.contains(&name)
+        || NEIGHBOURS_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    if is_known {
+        return None;
+    }
+    let likeness = |setting: &&Setting| strsim::jaro_winkler(setting.name, name);
+    let nearest = SETTINGS.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    let meant = nearest.filter(|setting| likeness(setting) > ALIKE);
+    let hint = meant.map(|setting| format!("; is {} meant?", setting.name)).unwrap_or_default();
+    Some(format!("{name} is no setting{hint}"))
+}
