@@ -394,4 +394,23 @@ mod tests {
             assert!(tokens.verify(&forged, NOW).is_err(), "byte {at}");
         }
     }
+
+    /// A public key that served as an HMAC secret would let everybody sign.
+    #[test]
+    fn a_public_key_never_becomes_a_secret() {
+        let body = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=";
+        for before in ["", "\n", " \r\n\n", "a comment\n"] {
+            let pem =
+                format!("{before}-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n");
+            let algorithms = read_keys(pem.as_bytes())
+                .map(|keys| keys.iter().map(|(_, _, algorithm)| *algorithm).collect::<Vec<_>>());
+            assert!(algorithms.is_err() || algorithms == Ok(vec![Algorithm::EdDSA]), "{before:?}");
+        }
+        let jwk =
+            r#"{"kty":"OKP","crv":"Ed25519","x":"Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE"}"#;
+        for lone in [jwk.to_owned(), format!("\n {jwk}"), format!("[{jwk}]")] {
+            assert!(read_keys(lone.as_bytes()).is_err(), "{lone}");
+        }
+        assert_eq!(read_keys(&[b'x'; 32]).unwrap()[0].2, Algorithm::HS256);
+    }
 }
