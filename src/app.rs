@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::{Identities, Tokens};
@@ -13,7 +14,7 @@ use crate::clock::{Clock, SKEW_MS_MAX};
 use crate::concert::{Concerts, CreateConcert, CreateRows, CreateSeats, CreateTier};
 use crate::config::{Config, RedisConfig};
 use crate::embedded::PrivateRedis;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::http::limits::Limits;
 use crate::ids::{QueueName, UserId};
 use crate::payment::Payments;
@@ -45,16 +46,22 @@ pub struct App {
     pub sql: Sql,
     pub redis: Redis,
     /// The Redis that this process started, if it did.
-    pub private_redis: Arc<Option<PrivateRedis>>,
+    pub private_redis: Option<PrivateRedis>,
     /// Work that goes on when its client hangs up.
     pub work: TaskTracker,
     pub metrics: PrometheusHandle,
 }
 
 impl App {
-    /// Connects, migrates, and reads what must be known before the first request.
-    pub async fn build(config: Config, clock: Clock) -> Result<Self, Error> {
+    /// Connects, migrates, and reads what must be known before the first request. When it fails, or is told to `stop`
+    /// meanwhile, everything is as it was: a seal is broken last of all.
+    pub async fn build(
+        config: Config,
+        clock: Clock,
+        stop: &CancellationToken,
+    ) -> Result<Self, Error> {
         let identities = Identities::new(&config.auth.identity)?;
+        let sql = unless(stop, Sql::connect(&config.sql)).await?;
         let (url, private_redis) = match &config.redis {
             RedisConfig::Url(url) => (url.clone(), None),
             RedisConfig::Private { dir, program } => {
@@ -62,17 +69,38 @@ impl App {
                 (private.url(), Some(private))
             }
         };
-        let redis = Redis::new(&url)?;
-        let sql = Sql::connect(&config.sql).await?;
+        let furnished = unless(stop, async {
+            if let Some(private) = &private_redis {
+                private.ready().await?;
+            }
+            let machines = (Redis::new(&url)?, sql.clone());
+            Self::furnish((config, clock), machines, identities, private_redis.clone()).await
+        });
+        let built = match furnished.await {
+            Ok(app) if private_redis.is_some() => app.queue.unseal().await.map(|()| app),
+            built => built,
+        };
+        if built.is_err() {
+            if let Some(private) = &private_redis {
+                private.leave_as_found().await;
+            }
+            sql.close().await;
+        }
+        built
+    }
+
+    async fn furnish(
+        (config, clock): (Config, Clock),
+        (redis, sql): (Redis, Sql),
+        identities: Option<Identities>,
+        private_redis: Option<PrivateRedis>,
+    ) -> Result<Self, Error> {
         // One instance has one clock, and so has a test: then nobody can be late by another's.
         let grace_ms = if clock.is_manual() || config.sql.is_sqlite() { 0 } else { GRACE_MS };
         let machines = || (redis.clone(), sql.clone());
         let concert = Concerts::new(sql.clone(), clock.clone());
         let queue =
             Queues::open(machines(), clock.clone(), concert.clone(), config.queue.clone()).await?;
-        if private_redis.is_some() {
-            queue.unseal().await?;
-        }
         let booking =
             Bookings::new(machines(), clock.clone(), concert.clone(), queue.clone(), grace_ms);
         let work = TaskTracker::new();
@@ -89,7 +117,7 @@ impl App {
             clock,
             sql,
             redis,
-            private_redis: Arc::new(private_redis),
+            private_redis,
             work,
             metrics: telemetry::metrics()?,
         })
@@ -103,7 +131,7 @@ impl App {
     /// Seals and stops the private Redis, and closes the database. Whoever built an `App` closes it, also when it never
     /// came to serve: the state that was unsealed must be sealed again.
     pub async fn close(&self) {
-        if let Some(redis) = self.private_redis.as_ref() {
+        if let Some(redis) = &self.private_redis {
             if let Err(error) = self.queue.seal().await {
                 tracing::error!(%error, "the line could not be sealed; the next start will doubt it");
             }
@@ -173,4 +201,13 @@ impl App {
         };
         self.concert.create(demo, (queue.id, &queue.name), "usher").await.map(drop)
     }
+}
+
+/// Does this unless it is told to stop first.
+async fn unless<T>(
+    stop: &CancellationToken,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let told = || Err(Error::refused(Code::Unavailable, "told to stop while starting"));
+    stop.run_until_cancelled(work).await.unwrap_or_else(told)
 }

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use usher::app::App;
 use usher::clock::Clock;
 use usher::config::{Config, Identity};
-use usher::server::{self, Loops, Running};
+use usher::server::{self, Doors, Loops, Running};
 use usher::{bench, ctl, doctor, telemetry};
 
 /// A virtual waiting room and box office in one binary.
@@ -57,7 +58,9 @@ fn main() -> ExitCode {
         match Arguments::parse().command {
             Command::Serve { config, demo } => serve(config, demo).await,
             Command::Ctl(ctl) => ctl::run(*ctl).await,
-            Command::Bench(bench) => bench::run(bench, told_to_stop()?).await,
+            Command::Bench(bench) => {
+                bench::run(bench, listen_for_signals()?.cancelled_owned()).await
+            }
             Command::Doctor { config, json } => doctor::run(config, json).await,
         }
     });
@@ -75,48 +78,64 @@ fn complain(error: &anyhow::Error) -> ExitCode {
 }
 
 async fn serve(file: Option<PathBuf>, demo: bool) -> anyhow::Result<()> {
+    // Before anything is started: whatever is started is stopped, whenever the signal comes.
+    let stop = listen_for_signals()?;
     let config = Config::load(file.as_deref())?;
     telemetry::log(&config.log);
-    // Heard from here on: a stop that comes while things start must not leave the private Redis behind.
-    let told_to_stop = told_to_stop()?;
+    for stray in &config.strays {
+        tracing::warn!("{stray}");
+    }
     if matches!(config.auth.identity, Identity::Open) {
         tracing::warn!(
             "USHER_AUTH=open: every caller is believed to be who he says; this is for loopback only"
         );
     }
-    let app = App::build(config, Clock::system()).await?;
-    match open_doors(&app, demo).await {
+    let doors = Doors::bind(&config.http).await?;
+    let app = match App::build(config, Clock::system(), &stop).await {
+        Err(_) if stop.is_cancelled() => return Ok(()),
+        built => built?,
+    };
+    match open_doors(&app, doors, demo).await {
         Ok(running) => {
-            told_to_stop.await;
+            stop.cancelled().await;
             tracing::info!("stopping");
             running.stop().await;
+            Ok(())
         }
         Err(error) => {
             app.close().await;
-            return Err(error);
+            Err(error)
         }
     }
-    Ok(())
 }
 
-/// SIGTERM, or Ctrl-C in the terminal; both are heard from the call on.
-fn told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
+/// The first SIGTERM or SIGINT asks to stop. A second one ends the process where it stands: a private Redis goes on, and
+/// the next start finds it with its line.
+fn listen_for_signals() -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate()).context("no signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("no signals")?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if told.is_cancelled() {
+                std::process::exit(1);
+            }
+            told.cancel();
         }
-    })
+    });
+    Ok(stop)
 }
 
-/// Serves, and says where.
-async fn open_doors(app: &App, demo: bool) -> anyhow::Result<Running> {
+async fn open_doors(app: &App, doors: Doors, demo: bool) -> anyhow::Result<Running> {
     if demo {
         app.make_demo_concert().await?;
     }
-    let running = server::start(app.clone(), Loops::Run).await?;
+    let running = server::start(app.clone(), doors, Loops::Run).await?;
     let mut out = std::io::stdout();
     // A closed standard output is no reason to close the shop.
     let _ = writeln!(

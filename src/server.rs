@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
+use crate::config::HttpConfig;
 use crate::error::Error;
 use crate::http::connection::{self, Patience};
 use crate::queue::admission::TICK_MS;
@@ -53,11 +54,23 @@ pub struct Running {
     scheduler: Option<JobScheduler>,
 }
 
-/// Binds both listeners and serves until it is stopped.
-pub async fn start(app: App, loops: Loops) -> Result<Running, Error> {
+/// Both listeners. They are bound before anything is started: an address in use costs nothing then.
+pub struct Doors {
+    public: TcpListener,
+    admin: TcpListener,
+}
+
+impl Doors {
+    pub async fn bind(config: &HttpConfig) -> Result<Self, Error> {
+        let public = bind("USHER_LISTEN", config.listen).await?;
+        Ok(Self { public, admin: bind("USHER_ADMIN_LISTEN", config.admin_listen).await? })
+    }
+}
+
+/// Opens the doors and serves until it is stopped.
+pub async fn start(app: App, doors: Doors, loops: Loops) -> Result<Running, Error> {
     let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let public = bind("USHER_LISTEN", app.config.http.listen).await?;
-    let admin = bind("USHER_ADMIN_LISTEN", app.config.http.admin_listen).await?;
+    let Doors { public, admin } = doors;
     let (public_at, admin_at) = (address(&public)?, address(&admin)?);
     tasks.spawn(accept(public, routes::public(app.clone()), stopping.clone()));
     tasks.spawn(accept(admin, routes::operators(app.clone()), stopping.clone()));
@@ -73,8 +86,9 @@ pub async fn start(app: App, loops: Loops) -> Result<Running, Error> {
 }
 
 impl Running {
-    /// Takes no more connections, answers what was accepted, ends the loops, stops what it started.
+    /// Says that it is not ready, takes no more connections, answers what was accepted, ends the loops, stops what it started.
     pub async fn stop(self) {
+        // Readiness looks at this, so it is off before a connection is refused.
         self.app.work.close();
         self.stopping.cancel();
         self.tasks.close();
@@ -113,11 +127,11 @@ async fn accept(listener: TcpListener, router: Router, stopping: CancellationTok
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let Ok(place) = room.clone().acquire_owned().await else { break };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stopping.cancelled() => break,
+        let next = async {
+            let place = room.clone().acquire_owned().await;
+            (place, listener.accept().await)
         };
+        let Some((Ok(place), accepted)) = stopping.run_until_cancelled(next).await else { break };
         let Ok((stream, peer)) = accepted else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;

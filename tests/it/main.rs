@@ -16,6 +16,7 @@ mod lua;
 mod operators;
 mod outage;
 mod payment;
+mod process;
 mod queue;
 mod races;
 mod restart;

@@ -3,10 +3,11 @@
 mod sqlite {
     use std::path::Path;
 
+    use tokio_util::sync::CancellationToken;
     use usher::app::App;
     use usher::clock::Clock;
     use usher::config::Config;
-    use usher::server::{Loops, Running};
+    use usher::server::{Doors, Loops, Running};
 
     use crate::harness::*;
 
@@ -28,8 +29,10 @@ mod sqlite {
         ];
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = Config::from_settings(settings).unwrap();
-        let app = App::build(config, Clock::system()).await.unwrap();
-        let running = usher::server::start(app.clone(), Loops::Called).await.unwrap();
+        let doors = Doors::bind(&config.http).await.unwrap();
+        let stop = CancellationToken::new();
+        let app = App::build(config, Clock::system(), &stop).await.unwrap();
+        let running = usher::server::start(app.clone(), doors, Loops::Called).await.unwrap();
         Shop { app, running }
     }
 

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use usher::app::App;
 use usher::clock::Clock;
 use usher::config::Config;
-use usher::server::{Loops, Running};
+use usher::server::{Doors, Loops, Running};
 
 use super::identity::Identity;
 use super::servers::{Home, redis_url, take_keys};
@@ -114,8 +115,10 @@ impl TestApp {
         people: Arc<AtomicI64>,
     ) -> TestApp {
         let config = Config::from_settings(settings.clone()).unwrap();
-        let app = App::build(config, clock.clone()).await.unwrap();
-        let running = usher::server::start(app.clone(), Loops::Called).await.unwrap();
+        let doors = Doors::bind(&config.http).await.unwrap();
+        let stop = CancellationToken::new();
+        let app = App::build(config, clock.clone(), &stop).await.unwrap();
+        let running = usher::server::start(app.clone(), doors, Loops::Called).await.unwrap();
         let public = Http::to(running.public);
         let operator = Operator::new(Http::to(running.admin), ADMIN_KEY);
         TestApp { app, clock, public, operator, identity: None, running, settings, home, people }
