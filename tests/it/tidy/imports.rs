@@ -18,7 +18,7 @@ const IMPORTS: &[(&[&str], &[&str])] = &[
         &["*/sql.rs", "*/sql/", "migrations/"],
     ),
     (&["migrations"], &["src/sql/"]),
-    (&["jsonwebtoken"], &["src/auth.rs", "src/auth/"]),
+    (&["jsonwebtoken"], &["src/auth/"]),
     // The server keeps the scheduler's handle, to stop it.
     (&["tokio_cron_scheduler"], &["src/housekeeping.rs", "src/server.rs"]),
     (&["figment"], &["src/config/"]),

@@ -26,7 +26,7 @@ impl Source {
     }
 }
 
-/// Whether a path is a place: `src/sql/` is a folder, `*/sql.rs` an ending, `src/auth.rs` one file.
+/// Whether a path is a place: `src/sql/` is a folder, `*/sql.rs` an ending, `src/error.rs` one file.
 pub fn is_in(path: &str, place: &str) -> bool {
     match place.strip_prefix('*') {
         Some(ending) if ending.ends_with('/') => path.contains(ending),

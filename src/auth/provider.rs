@@ -1,0 +1,187 @@
+//! Identity tokens of a provider: its keys, as a file holds them, and what its tokens must say.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, JwkSet, KeyAlgorithm};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde::Deserialize;
+
+use super::{QUEUE_TOKEN_TYPE, check_times, decoded, invalid, malformed};
+use crate::config::Identity;
+use crate::error::Error;
+use crate::ids::UserId;
+
+/// Providers add claims of their own.
+const IDENTITY_BYTES_MAX: usize = 8_192;
+/// How long after its end an identity token is still taken: its issuer's clock is not ours.
+const IDENTITY_LEEWAY_SECONDS: i64 = 5;
+/// The scope that may put money on a balance.
+pub const CHARGE_SCOPE: &str = "balance:charge";
+
+/// A person as an identity provider knows him.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub user: UserId,
+    pub may_charge: bool,
+}
+
+#[derive(Deserialize)]
+struct IdentityClaims {
+    sub: String,
+    exp: i64,
+    nbf: Option<i64>,
+    iat: Option<i64>,
+    #[serde(default)]
+    scope: String,
+}
+
+/// Checks identity tokens of one provider. `None` keys: everybody is believed (`open`).
+pub struct Identities {
+    keys: Vec<(Option<String>, DecodingKey, Algorithm)>,
+    issuer: Option<String>,
+    audience: Option<String>,
+}
+
+impl Identities {
+    /// Reads the provider's keys; `None` in `open` mode.
+    pub fn new(config: &Identity) -> Result<Option<Self>, Error> {
+        let Identity::Jwt { key_file, algorithm, issuer, audience } = config else {
+            return Ok(None);
+        };
+        let problem = |what: String| Error::Internal {
+            context: "USHER_JWT_KEY_FILE does not hold",
+            source: what.into(),
+        };
+        let bytes = std::fs::read(key_file)
+            .map_err(|error| problem(format!("{}: {error}", key_file.display())))?;
+        let named: Option<Algorithm> = match algorithm {
+            Some(name) => {
+                Some(name.parse().map_err(|_| problem(format!("there is no algorithm {name}")))?)
+            }
+            None => None,
+        };
+        let mut keys = read_keys(&bytes).map_err(problem)?;
+        if let Some(named) = named {
+            keys.retain(|(_, _, algorithm)| *algorithm == named);
+        }
+        if keys.is_empty() {
+            return Err(problem(
+                "no key for an accepted algorithm (HS256, RS256, ES256, EdDSA)".to_owned(),
+            ));
+        }
+        Ok(Some(Self { keys, issuer: issuer.clone(), audience: audience.clone() }))
+    }
+
+    pub fn verify(&self, token: &str, now_ms: i64) -> Result<Caller, Error> {
+        let parts: Vec<&str> = token.split('.').collect();
+        let [header, claims, signature] = parts[..] else { return Err(malformed()) };
+        if token.len() > IDENTITY_BYTES_MAX {
+            return Err(malformed());
+        }
+        decoded(header)?;
+        decoded(claims)?;
+        URL_SAFE_NO_PAD.decode(signature).map_err(|_| malformed())?;
+        let header = jsonwebtoken::decode_header(token).map_err(|_| invalid())?;
+        if header.typ.as_deref() == Some(QUEUE_TOKEN_TYPE) {
+            return Err(invalid());
+        }
+        let fits = |(kid, _, algorithm): &&(Option<String>, DecodingKey, Algorithm)| {
+            *algorithm == header.alg
+                && (kid.is_none() || header.kid.is_none() || *kid == header.kid)
+        };
+        let (_, key, algorithm) = self.keys.iter().find(fits).ok_or_else(invalid)?;
+        let mut validation = Validation::new(*algorithm);
+        // Times are judged below, by the house's clock.
+        validation.validate_exp = false;
+        validation.required_spec_claims.clear();
+        if let Some(issuer) = &self.issuer {
+            validation.set_issuer(&[issuer]);
+            validation.required_spec_claims.insert("iss".to_owned());
+        }
+        match &self.audience {
+            Some(audience) => {
+                validation.set_audience(&[audience]);
+                validation.required_spec_claims.insert("aud".to_owned());
+            }
+            None => validation.validate_aud = false,
+        }
+        let claims = jsonwebtoken::decode::<IdentityClaims>(token, key, &validation)
+            .map_err(|_| invalid())?
+            .claims;
+        let not_before = claims.nbf.unwrap_or(0).max(claims.iat.unwrap_or(0));
+        check_times((claims.exp, IDENTITY_LEEWAY_SECONDS), not_before, now_ms / 1_000)?;
+        let user = UserId::parse(&claims.sub).map_err(|_| invalid())?;
+        Ok(Caller { user, may_charge: claims.scope.split(' ').any(|scope| scope == CHARGE_SCOPE) })
+    }
+}
+
+type NamedKey = (Option<String>, DecodingKey, Algorithm);
+
+/// One key from a PEM file or a secret, or every usable key of a JWKS file.
+fn read_keys(bytes: &[u8]) -> Result<Vec<NamedKey>, String> {
+    if let Ok(set) = serde_json::from_slice::<JwkSet>(bytes) {
+        let key = |jwk: &jsonwebtoken::jwk::Jwk| {
+            let algorithm = algorithm_of(jwk)?;
+            Some((jwk.common.key_id.clone(), DecodingKey::from_jwk(jwk).ok()?, algorithm))
+        };
+        return Ok(set.keys.iter().filter_map(key).collect());
+    }
+    // Whatever looks like a public key must never become a secret: everybody knows it.
+    let bytes = bytes.trim_ascii();
+    if bytes.starts_with(b"{") || bytes.starts_with(b"[") {
+        return Err("the JSON file is no key set (`{\"keys\": [...]}`)".to_owned());
+    }
+    if bytes.windows(10).any(|part| part == b"-----BEGIN") {
+        let candidates = [
+            (DecodingKey::from_rsa_pem(bytes), Algorithm::RS256),
+            (DecodingKey::from_ec_pem(bytes), Algorithm::ES256),
+            (DecodingKey::from_ed_pem(bytes), Algorithm::EdDSA),
+        ];
+        let key =
+            candidates.into_iter().find_map(|(key, algorithm)| Some((None, key.ok()?, algorithm)));
+        return Ok(vec![key.ok_or("the PEM file holds no public key of RSA, P-256 or Ed25519")?]);
+    }
+    let secret = bytes.trim_ascii();
+    if secret.len() < 32 {
+        return Err("an HMAC secret has at least 32 bytes".to_owned());
+    }
+    Ok(vec![(None, DecodingKey::from_secret(secret), Algorithm::HS256)])
+}
+
+fn algorithm_of(jwk: &jsonwebtoken::jwk::Jwk) -> Option<Algorithm> {
+    match (jwk.common.key_algorithm, &jwk.algorithm) {
+        (Some(KeyAlgorithm::HS256), _) => Some(Algorithm::HS256),
+        (Some(KeyAlgorithm::RS256) | None, AlgorithmParameters::RSA(_)) => Some(Algorithm::RS256),
+        (Some(KeyAlgorithm::ES256) | None, AlgorithmParameters::EllipticCurve(curve)) => {
+            (curve.curve == EllipticCurve::P256).then_some(Algorithm::ES256)
+        }
+        (Some(KeyAlgorithm::EdDSA) | None, AlgorithmParameters::OctetKeyPair(_)) => {
+            Some(Algorithm::EdDSA)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A public key that served as an HMAC secret would let everybody sign.
+    #[test]
+    fn a_public_key_never_becomes_a_secret() {
+        let body = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=";
+        for before in ["", "\n", " \r\n\n", "a comment\n"] {
+            let pem =
+                format!("{before}-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n");
+            let algorithms = read_keys(pem.as_bytes())
+                .map(|keys| keys.iter().map(|(_, _, algorithm)| *algorithm).collect::<Vec<_>>());
+            assert!(algorithms.is_err() || algorithms == Ok(vec![Algorithm::EdDSA]), "{before:?}");
+        }
+        let jwk =
+            r#"{"kty":"OKP","crv":"Ed25519","x":"Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE"}"#;
+        for lone in [jwk.to_owned(), format!("\n {jwk}"), format!("[{jwk}]")] {
+            assert!(read_keys(lone.as_bytes()).is_err(), "{lone}");
+        }
+        assert_eq!(read_keys(&[b'x'; 32]).unwrap()[0].2, Algorithm::HS256);
+    }
+}
