@@ -169,6 +169,9 @@ impl App {
 
     /// Repairs that may be late or never happen without breaking a promise.
     pub async fn housekeep(&self) -> Result<(), Error> {
+        if let Err(error) = self.sql.stay_alone().await {
+            tracing::error!(%error, "this instance may not be the only one");
+        }
         let expired = self.booking.expire().await?;
         let ended = self.queue.end_forgotten_turns().await?;
         self.limits.forget_idle();

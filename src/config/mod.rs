@@ -58,6 +58,8 @@ pub enum RedisConfig {
 #[derive(Clone, Debug)]
 pub struct SqlConfig {
     pub url: String,
+    /// The line is in a private Redis, which a second instance could not share.
+    pub alone: bool,
 }
 
 impl SqlConfig {

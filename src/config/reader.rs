@@ -80,7 +80,7 @@ impl Reader {
             self.number("USHER_POLL_SECONDS_MAX", written.poll_seconds_max, 30, 1..=300);
         let waiting_max =
             self.number("USHER_WAITING_MAX", written.waiting_max, 2_000_000, 1..=100_000_000);
-        let sql = self.sql(written.database_url, &data_dir);
+        let sql = self.sql(written.database_url, &data_dir, written.redis_url.is_none());
         let redis = match written.redis_url {
             Some(url) => RedisConfig::Url(url),
             None => RedisConfig::Private {
@@ -182,7 +182,7 @@ impl Reader {
         Identity::Open
     }
 
-    fn sql(&mut self, written: Option<String>, data_dir: &Path) -> SqlConfig {
+    fn sql(&mut self, written: Option<String>, data_dir: &Path, alone: bool) -> SqlConfig {
         let url =
             written.unwrap_or_else(|| format!("sqlite://{}", data_dir.join("usher.db").display()));
         if !["sqlite://", "postgres://", "postgresql://"]
@@ -191,6 +191,6 @@ impl Reader {
         {
             self.problem("USHER_DATABASE_URL", "begins with `sqlite://` or `postgres://`");
         }
-        SqlConfig { url }
+        SqlConfig { url, alone }
     }
 }

@@ -64,7 +64,11 @@ pub async fn metrics(State(app): State<App>, _: Operator) -> Response {
 }
 
 async fn examine(app: &App) -> Readiness {
-    let (redis, database) = tokio::join!(probe(app.redis.clock_ms()), probe(app.sql.clock_ms()));
+    let sql_clock_ms = async {
+        app.sql.stay_alone().await?;
+        app.sql.clock_ms().await
+    };
+    let (redis, database) = tokio::join!(probe(app.redis.clock_ms()), probe(sql_clock_ms));
     let now = app.clock.now_ms();
     let skewed = |theirs: &Result<i64, Error>| {
         theirs.as_ref().is_ok_and(|theirs| (theirs - now).abs() > SKEW_MS_MAX)

@@ -1,12 +1,15 @@
 //! The connection to the database, transactions, and the translation of its errors. No table is named here but
 //! `installation`; what a feature asks of its tables stands in its own `sql.rs`.
 
+mod alone;
 pub mod audit;
 pub mod check;
 pub mod entity;
+mod look;
+
+pub use look::Look;
 
 use std::future::Future;
-use std::path::Path;
 use std::time::Duration;
 
 use migrations::{Migrator, MigratorTrait};
@@ -43,12 +46,14 @@ pub struct Sql {
     installation: String,
     /// Keeps a second process off a SQLite file for as long as this one lives.
     lock_file: std::sync::Arc<Option<std::fs::File>>,
+    /// Keeps a second process with a private Redis off a PostgreSQL database.
+    session: Option<DatabaseConnection>,
 }
 
 impl Sql {
     /// Connects, brings the schema up to date, and reads (or makes) the installation's name.
     pub async fn connect(config: &SqlConfig) -> Result<Self, Error> {
-        let lock = if config.is_sqlite() { Some(lock_file(&config.url)?) } else { None };
+        let lock = if config.is_sqlite() { Some(alone::lock_file(config)?) } else { None };
         let (writers, readers) = if config.is_sqlite() {
             let url = format!("{}?mode=rwc", config.url);
             let writers = Database::connect(options(&url, 1)).await.map_err(from_db)?;
@@ -64,7 +69,15 @@ impl Sql {
         let backend = writers.get_database_backend();
         migrate(&writers).await?;
         let installation = installation(&writers).await?;
-        Ok(Self { writers, readers, backend, installation, lock_file: std::sync::Arc::new(lock) })
+        let session = if config.alone && !config.is_sqlite() {
+            Some(alone::session(config).await?)
+        } else {
+            None
+        };
+        let lock_file = std::sync::Arc::new(lock);
+        let sql = Self { writers, readers, backend, installation, lock_file, session };
+        sql.stay_alone().await?;
+        Ok(sql)
     }
 
     /// The random name of this database, made once.
@@ -114,19 +127,16 @@ impl Sql {
 
     /// The database's clock in milliseconds, to be compared with ours by readiness and doctor.
     pub async fn clock_ms(&self) -> Result<i64, Error> {
-        let sql = if self.is_postgres() {
-            "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) AS now_ms"
-        } else {
-            "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AS now_ms"
-        };
-        let row = self.readers.query_one_raw(self.statement(sql, [])).await.map_err(from_db)?;
-        get(&row.ok_or_else(|| Error::bug("the database did not tell its time"))?, "now_ms")
+        clock_ms(&self.readers).await
     }
 
     pub async fn close(self) {
         // Errors on the way out have nobody to go to.
         let _ = self.readers.close().await;
         let _ = self.writers.close().await;
+        if let Some(session) = self.session {
+            let _ = session.close().await;
+        }
         if let Some(file) = self.lock_file.as_ref() {
             let _ = file.unlock();
         }
@@ -260,22 +270,16 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
     options
 }
 
-/// SQLite has one writer, so a second Usher on the same file is refused at the door.
-fn lock_file(url: &str) -> Result<std::fs::File, Error> {
-    let path = format!("{}.lock", url.trim_start_matches("sqlite://"));
-    let unavailable = |source: std::io::Error| Error::Unavailable {
-        machine: Machine::Sql,
-        source: source.into(),
+async fn clock_ms(database: &DatabaseConnection) -> Result<i64, Error> {
+    let backend = database.get_database_backend();
+    let sql = if backend == DbBackend::Postgres {
+        "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) AS now_ms"
+    } else {
+        "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AS now_ms"
     };
-    if let Some(dir) = Path::new(&path).parent() {
-        std::fs::create_dir_all(dir).map_err(unavailable)?;
-    }
-    let file = std::fs::File::create(&path).map_err(unavailable)?;
-    file.try_lock().map_err(|_| Error::Unavailable {
-        machine: Machine::Sql,
-        source: format!("another Usher has {path} locked: one instance per SQLite file").into(),
-    })?;
-    Ok(file)
+    let row =
+        database.query_one_raw(Statement::from_string(backend, sql)).await.map_err(from_db)?;
+    get(&row.ok_or_else(|| Error::bug("the database did not tell its time"))?, "now_ms")
 }
 
 async fn migrate(writers: &DatabaseConnection) -> Result<(), Error> {
