@@ -1,16 +1,25 @@
-//! `usher doctor`: settings, Redis, the database and their clocks, looked over before people come.
+//! `usher doctor`: settings, Redis, the database and their clocks, looked over before people come. It leaves no trace:
+//! no key, no database, no migration, no server that outlives it.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use comfy_table::Table;
 use serde::Serialize;
+use tokio::net::UnixStream;
 
 use crate::clock::{Clock, SKEW_MS_MAX};
 use crate::config::{Config, Identity, RedisConfig};
+use crate::embedded;
 use crate::error::Error;
 use crate::redis::Redis;
-use crate::sql::Sql;
+use crate::sql::{Look, Sql};
+
+/// Scripts with flags came with it.
+const REDIS_MAJOR_MIN: u32 = 7;
+/// A listener's connections (16,384), and what else the process opens.
+const FILES_MIN: u64 = 20_000;
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
@@ -18,6 +27,23 @@ pub struct Finding {
     pub what: &'static str,
     pub ok: bool,
     pub said: String,
+}
+
+impl Finding {
+    fn ok(what: &'static str, said: String) -> Self {
+        Self { what, ok: true, said }
+    }
+
+    fn wrong(what: &'static str, said: String) -> Self {
+        Self { what, ok: false, said }
+    }
+
+    fn of(what: &'static str, said: Result<String, Error>) -> Self {
+        match said {
+            Ok(said) => Self::ok(what, said),
+            Err(error) => Self::wrong(what, explain(&error)),
+        }
+    }
 }
 
 /// Looks everything over, prints it, and fails when something is wrong.
@@ -44,26 +70,88 @@ pub async fn run(file: Option<PathBuf>, json: bool) -> anyhow::Result<()> {
 
 /// Everything that can be known without serving.
 pub async fn examine(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![Finding { what: "settings", ok: true, said: "they hold".to_owned() }];
+    let mut findings = vec![Finding::ok("settings", "they hold".to_owned())];
+    findings.extend(config.strays.iter().map(|stray| Finding::wrong("settings", stray.clone())));
     let identity = match &config.auth.identity {
         Identity::Open => "open: every caller is believed (loopback only)".to_owned(),
         Identity::Jwt { key_file, .. } => format!("jwt, keys from {}", key_file.display()),
     };
     let keys = crate::auth::Identities::new(&config.auth.identity);
-    findings.push(Finding {
-        what: "identity",
-        ok: keys.is_ok(),
-        said: keys.err().map_or(identity, |error| explain(&error)),
-    });
+    findings.push(Finding::of("identity", keys.map(|_| identity)));
+    findings.push(examine_keys(config));
     match &config.redis {
-        RedisConfig::Private { dir, .. } => {
-            let said = format!("private, started by `usher serve` in {}", dir.display());
-            findings.push(Finding { what: "Redis", ok: true, said });
+        RedisConfig::Private { dir, program } => {
+            findings.extend(examine_private_redis(dir, program.as_deref()).await);
         }
         RedisConfig::Url(url) => findings.extend(examine_redis(url).await),
     }
     findings.extend(examine_sql(config).await);
+    findings.extend(examine_files());
     findings
+}
+
+/// That keys are long enough is a matter of the settings; that nobody else reads them is one of the files.
+fn examine_keys(config: &Config) -> Finding {
+    let kept = ["token.key", "admin.key"].map(|name| config.data_dir.join(name));
+    let is_open = |file: &&PathBuf| {
+        std::fs::metadata(file).is_ok_and(|about| about.permissions().mode() & 0o077 != 0)
+    };
+    match kept.iter().find(is_open) {
+        Some(file) => Finding::wrong("keys", format!("others may read {}", file.display())),
+        None => Finding::ok("keys", "long enough, and nobody else's".to_owned()),
+    }
+}
+
+async fn examine_private_redis(dir: &Path, program: Option<&Path>) -> Vec<Finding> {
+    let version = embedded::version(program).await;
+    let major = |version: &String| version.split('.').next().and_then(|major| major.parse().ok());
+    let mut findings = vec![match version {
+        Ok(old) if major(&old).is_none_or(|major: u32| major < REDIS_MAJOR_MIN) => {
+            let said = format!("version {old}, at least {REDIS_MAJOR_MIN} is needed");
+            Finding::wrong("Redis program", said)
+        }
+        version => {
+            Finding::of("Redis program", version.map(|version| format!("version {version}")))
+        }
+    }];
+    findings.push(match try_to_write(dir) {
+        Ok(()) => Finding::ok("Redis directory", format!("{} can be written", dir.display())),
+        Err(error) => Finding::wrong("Redis directory", format!("{}: {error}", dir.display())),
+    });
+    match dir.canonicalize() {
+        Ok(dir) if UnixStream::connect(embedded::socket(&dir)).await.is_ok() => {
+            let said = format!("a server is running here, in {}", dir.display());
+            findings.push(Finding::ok("private Redis", said));
+            findings.extend(examine_redis(&embedded::url(&dir)).await);
+        }
+        _ => {
+            let said = "not running; `usher serve` starts it".to_owned();
+            findings.push(Finding::ok("private Redis", said));
+        }
+    }
+    findings
+}
+
+/// Tries a file where the directory is, or would be made.
+fn try_to_write(dir: &Path) -> std::io::Result<()> {
+    let there = dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("."));
+    let file = there.join(format!(".usher-doctor-{}", std::process::id()));
+    std::fs::File::create_new(&file)?;
+    std::fs::remove_file(file)
+}
+
+/// A listener that runs out of file descriptors turns people away.
+fn examine_files() -> Option<Finding> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let limit = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let limit = limit.split_whitespace().next()?.to_owned();
+    let few = limit.parse::<u64>().is_ok_and(|limit| limit < FILES_MIN);
+    Some(if few {
+        let said = format!("at most {limit} open files, {FILES_MIN} are needed: raise `ulimit -n`");
+        Finding::wrong("open files", said)
+    } else {
+        Finding::ok("open files", format!("at most {limit}"))
+    })
 }
 
 async fn examine_redis(url: &str) -> Vec<Finding> {
@@ -102,18 +190,27 @@ async fn examine_redis(url: &str) -> Vec<Finding> {
 }
 
 async fn examine_sql(config: &Config) -> Vec<Finding> {
-    match Sql::connect(&config.sql).await {
-        Ok(sql) => {
-            let said = format!("connected, schema up to date, installation {}", sql.installation());
-            let findings = vec![
-                Finding { what: "database", ok: true, said },
-                clock("database clock", sql.clock_ms().await),
-            ];
-            sql.close().await;
-            findings
+    let look = match Sql::look(&config.sql).await {
+        Ok(Some(look)) => look,
+        Ok(None) => {
+            let said = "not there yet; the first start makes it".to_owned();
+            return vec![Finding::ok("database", said)];
         }
-        Err(error) => vec![Finding { what: "database", ok: false, said: explain(&error) }],
+        Err(error) => return vec![Finding::wrong("database", explain(&error))],
+    };
+    let Look { is_running, pending, missing, clock_ms } = look;
+    let mut findings = vec![if !missing.is_empty() {
+        Finding::wrong("database", format!("the schema lacks {}", missing.join(", ")))
+    } else if pending > 0 {
+        Finding::ok("database", format!("the next start makes {pending} migration(s)"))
+    } else {
+        Finding::ok("database", "the schema is up to date, with every constraint".to_owned())
+    }];
+    if is_running {
+        findings.push(Finding::ok("instance", "a server is running here".to_owned()));
     }
+    findings.push(clock("database clock", Ok(clock_ms)));
+    findings
 }
 
 fn clock(what: &'static str, theirs: Result<i64, Error>) -> Finding {

@@ -109,8 +109,8 @@ async fn serve(file: Option<PathBuf>, demo: bool) -> anyhow::Result<()> {
     }
 }
 
-/// The first SIGTERM or SIGINT asks to stop. A second one ends the process where it stands: a private Redis goes on, and
-/// the next start finds it with its line.
+/// The first SIGTERM or SIGINT asks to stop. A second one ends the process where it stands: a private Redis goes on,
+/// and the next start finds it with its line.
 fn listen_for_signals() -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate()).context("no signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("no signals")?;

@@ -86,7 +86,8 @@ pub async fn start(app: App, doors: Doors, loops: Loops) -> Result<Running, Erro
 }
 
 impl Running {
-    /// Says that it is not ready, takes no more connections, answers what was accepted, ends the loops, stops what it started.
+    /// Says that it is not ready, takes no more connections, answers what was accepted, ends the loops, stops what it
+    /// started.
     pub async fn stop(self) {
         // Readiness looks at this, so it is off before a connection is refused.
         self.app.work.close();

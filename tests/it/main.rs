@@ -11,6 +11,7 @@ mod booking;
 mod concert;
 mod contract;
 mod ctl;
+mod doctor;
 mod identity;
 mod lua;
 mod operators;

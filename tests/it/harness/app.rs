@@ -134,6 +134,16 @@ impl TestApp {
         found.map_or("", |(_, value)| value)
     }
 
+    /// All of them, as another process would be given them.
+    pub fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Somebody changes the database by hand.
+    pub async fn run_sql(&self, statement: &str) {
+        self.home.run(statement).await;
+    }
+
     /// PostgreSQL goes away for this story, or comes back.
     pub async fn let_sql_connect(&self, allowed: bool) {
         self.home.let_connect(allowed).await;

@@ -47,6 +47,13 @@ impl Home {
         }
     }
 
+    pub async fn run(&self, statement: &str) {
+        let name = self.postgres.as_deref().expect("only PostgreSQL is reached by another client");
+        let sql = connect(&postgres_url(name)).await;
+        run(&sql, statement).await;
+        sql.close().await.unwrap();
+    }
+
     pub async fn demolish(self) {
         if let Some(name) = &self.postgres {
             run(&postgres().await, &format!("DROP DATABASE {name} WITH (FORCE)")).await;
@@ -184,6 +191,12 @@ impl PrivateRedis {
         let text: String = info.arg("commandstats").query_async(&mut redis).await.unwrap();
         let calls = text.split("cmdstat_evalsha:calls=").nth(1).unwrap_or("0,");
         calls.split(',').next().unwrap().parse().unwrap()
+    }
+
+    pub async fn set(&self, name: &str, value: &str) {
+        let mut redis = redis_at(&self.url()).await;
+        let () =
+            redis::cmd("CONFIG").arg(&["SET", name, value]).query_async(&mut redis).await.unwrap();
     }
 
     pub async fn flush_all(&self) {
