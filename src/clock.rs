@@ -52,6 +52,14 @@ impl Clock {
         }
     }
 
+    /// How far another machine's clock is ahead of this one. It told its time at some moment while it was asked, and
+    /// is believed to be right when it was so at any such moment.
+    pub async fn skew_ms<E>(&self, theirs: impl Future<Output = Result<i64, E>>) -> Result<i64, E> {
+        let asked_at = self.now_ms();
+        let theirs = theirs.await?;
+        Ok(theirs - theirs.max(asked_at).min(self.now_ms()))
+    }
+
     /// Moves a test's clock forward. The system's clock is not ours to move, so there it does nothing.
     pub fn advance(&self, by: Duration) {
         if let Self::Manual(now) | Self::Shifted(now) = self {

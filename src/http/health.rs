@@ -1,6 +1,5 @@
 //! Whether this process lives, whether it can serve, and its figures for a monitor.
 
-use std::future::Future;
 use std::time::Duration;
 
 use axum::Json;
@@ -68,29 +67,29 @@ async fn examine(app: &App) -> Readiness {
         app.sql.stay_alone().await?;
         app.sql.clock_ms().await
     };
-    let (redis, database) = tokio::join!(probe(app.redis.clock_ms()), probe(sql_clock_ms));
-    let now = app.clock.now_ms();
-    let skewed = |theirs: &Result<i64, Error>| {
-        theirs.as_ref().is_ok_and(|theirs| (theirs - now).abs() > SKEW_MS_MAX)
-    };
+    let (redis, database) = tokio::join!(
+        probe(app.clock.skew_ms(app.redis.clock_ms())),
+        probe(app.clock.skew_ms(sql_clock_ms))
+    );
+    let is_off = |skew: &Result<i64, Error>| matches!(skew, Ok(ms) if ms.abs() > SKEW_MS_MAX);
     // A clock in a test's hand is nowhere near the machines'.
-    let skew = !app.clock.is_manual() && (skewed(&redis) || skewed(&database));
+    let off = !app.clock.is_manual() && (is_off(&redis) || is_off(&database));
     let said = |probe: &Result<i64, Error>| match probe {
         Ok(_) => "ok".to_owned(),
         Err(error) => error.to_string(),
     };
     let doubt = app.queue.lines().iter().any(|line| line.is_in_doubt());
     Readiness {
-        ready: redis.is_ok() && database.is_ok() && !skew && !app.work.is_closed(),
+        ready: redis.is_ok() && database.is_ok() && !off && !app.work.is_closed(),
         redis: said(&redis),
         database: said(&database),
-        clock: if skew { format!("more than {SKEW_MS_MAX} ms apart") } else { "ok".to_owned() },
+        clock: if off { format!("more than {SKEW_MS_MAX} ms apart") } else { "ok".to_owned() },
         queue: if doubt { "rebuilding" } else { "ok" },
     }
 }
 
-async fn probe(answer: impl Future<Output = Result<i64, Error>>) -> Result<i64, Error> {
-    tokio::time::timeout(PROBE_TIMEOUT, answer)
+async fn probe(skew_ms: impl Future<Output = Result<i64, Error>>) -> Result<i64, Error> {
+    tokio::time::timeout(PROBE_TIMEOUT, skew_ms)
         .await
         .unwrap_or_else(|_| Err(Error::refused(Code::Unavailable, "it does not answer in time")))
 }

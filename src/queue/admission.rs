@@ -125,12 +125,7 @@ impl Queues {
         if self.clock.is_manual() {
             return Ok(());
         }
-        let measure = async || {
-            let asked_at = self.clock.now_ms();
-            let theirs = self.redis.clock_ms().await?;
-            // They said so at some moment in between.
-            Ok(theirs - theirs.max(asked_at).min(self.clock.now_ms()))
-        };
+        let measure = async || self.clock.skew_ms(self.redis.clock_ms()).await;
         let skew_ms = self.skew.get(&self.clock, SKEW_MS, measure).await?;
         if skew_ms.abs() <= SKEW_MS_MAX {
             return Ok(());

@@ -6,7 +6,7 @@ pub mod script;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -49,6 +49,8 @@ struct Inner {
     own: Pool,
     current: ArcSwapOption<Connection>,
     connecting: Mutex<()>,
+    /// Attempts to connect that failed.
+    failures: AtomicU64,
     timeouts: AtomicU32,
 }
 
@@ -74,21 +76,31 @@ impl Redis {
             own,
             current: ArcSwapOption::empty(),
             connecting: Mutex::new(()),
+            failures: AtomicU64::new(0),
             timeouts: AtomicU32::new(0),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The shared connection; connects when there is none.
+    /// The shared connection; connects when there is none. One at a time tries, and whoever waited for an attempt that
+    /// failed does not try again: a crowd would wait for a server that hangs one after another.
     pub async fn connection(&self) -> Result<Arc<Connection>, Error> {
         if let Some(connection) = self.inner.current.load_full() {
             return Ok(connection);
         }
+        let failures = self.inner.failures.load(Ordering::Relaxed);
         let _one_at_a_time = self.inner.connecting.lock().await;
         if let Some(connection) = self.inner.current.load_full() {
             return Ok(connection);
         }
-        let connection = Arc::new(self.connect().await.map_err(|error| self.translate(error))?);
+        if self.inner.failures.load(Ordering::Relaxed) != failures {
+            let source = "it could not be connected to a moment ago".into();
+            return Err(Error::Unavailable { machine: Machine::Redis, source });
+        }
+        let connected = self.connect().await.inspect_err(|_| {
+            self.inner.failures.fetch_add(1, Ordering::Relaxed);
+        });
+        let connection = Arc::new(connected.map_err(|error| self.translate(error))?);
         self.inner.timeouts.store(0, Ordering::Relaxed);
         self.inner.current.store(Some(connection.clone()));
         Ok(connection)

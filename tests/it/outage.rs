@@ -94,6 +94,25 @@ stories! {
         assert_eq!(bob.poll().await.waiting(), 1);
     }
 
+    /// Nobody waits for a server that hangs after somebody else has done so in vain.
+    async fn a_redis_that_hangs_is_connected_to_by_one(app: &Fragile) {
+        let crowd: Vec<_> = (0..20).map(|_| app.buyer()).collect();
+        app.redis.freeze().await;
+        let joins = || join_all(crowd.iter().map(|person| person.join()));
+        for answer in joins().await {
+            answer.refused(503, "unavailable");
+        }
+        app.redis.thaw().await;
+        let before = app.redis.connections_made().await;
+
+        app.redis.freeze().await;
+        for answer in joins().await {
+            answer.refused(503, "unavailable");
+        }
+        app.redis.thaw().await;
+        assert_eq!(app.redis.connections_made().await - before, 2, "theirs and ours");
+    }
+
     async fn an_emptied_redis_is_not_an_empty_queue(app: &Fragile) {
         let concert = app.hall().await;
         let inside = app.one_at_a_time().await;

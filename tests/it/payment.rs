@@ -135,8 +135,10 @@ stories! {
 
     async fn an_account_has_a_limit(app: &TestApp) {
         let ann = app.buyer();
-        for answer in join_all((0..1_000).map(|_| ann.top_up(1_000_000_000))).await {
-            answer.ok();
+        for _ in 0..50 {
+            for answer in join_all((0..20).map(|_| ann.top_up(1_000_000_000))).await {
+                answer.ok();
+            }
         }
         ann.top_up(1).await.refused(422, "balance_limit");
         assert_eq!(ann.balance().await, 1_000_000_000_000);

@@ -186,11 +186,20 @@ impl PrivateRedis {
 
     /// How many scripts it was asked to run so far.
     pub async fn scripts_run(&self) -> u64 {
+        self.figure("commandstats", "cmdstat_evalsha:calls=").await
+    }
+
+    /// How many connections were made to it so far, this one among them.
+    pub async fn connections_made(&self) -> u64 {
+        self.figure("stats", "total_connections_received:").await
+    }
+
+    async fn figure(&self, section: &str, name: &str) -> u64 {
         let mut redis = redis_at(&self.url()).await;
         let mut info = redis::cmd("INFO");
-        let text: String = info.arg("commandstats").query_async(&mut redis).await.unwrap();
-        let calls = text.split("cmdstat_evalsha:calls=").nth(1).unwrap_or("0,");
-        calls.split(',').next().unwrap().parse().unwrap()
+        let text: String = info.arg(section).query_async(&mut redis).await.unwrap();
+        let figure = text.split(name).nth(1).unwrap_or("0");
+        figure.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
     }
 
     pub async fn set(&self, name: &str, value: &str) {
