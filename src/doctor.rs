@@ -140,14 +140,12 @@ fn try_to_write(dir: &Path) -> std::io::Result<()> {
     std::fs::remove_file(file)
 }
 
-/// A listener that runs out of file descriptors turns people away.
+/// A listener that runs out of file descriptors turns people away. The server raises the soft limit to the hard one.
 fn examine_files() -> Option<Finding> {
-    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let limit = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    let limit = limit.split_whitespace().next()?.to_owned();
-    let few = limit.parse::<u64>().is_ok_and(|limit| limit < FILES_MIN);
-    Some(if few {
-        let said = format!("at most {limit} open files, {FILES_MIN} are needed: raise `ulimit -n`");
+    let (_, limit) = rlimit::Resource::NOFILE.get().ok()?;
+    Some(if limit < FILES_MIN {
+        let said =
+            format!("at most {limit} open files, {FILES_MIN} are needed: raise `ulimit -Hn`");
         Finding::wrong("open files", said)
     } else {
         Finding::ok("open files", format!("at most {limit}"))
@@ -164,7 +162,7 @@ async fn examine_redis(url: &str) -> Vec<Finding> {
     }
     let mut findings =
         vec![Finding { what: "Redis", ok: true, said: "a master; every script loads".to_owned() }];
-    findings.push(clock("Redis clock", redis.clock_ms().await));
+    findings.push(clock("Redis clock", Clock::system().skew_ms(redis.clock_ms()).await));
     for (what, setting, good, why) in [
         (
             "Redis eviction",
@@ -209,20 +207,17 @@ async fn examine_sql(config: &Config) -> Vec<Finding> {
     if is_running {
         findings.push(Finding::ok("instance", "a server is running here".to_owned()));
     }
-    findings.push(clock("database clock", Ok(clock_ms)));
+    findings.push(clock("database clock", Ok(clock_ms - Clock::system().now_ms())));
     findings
 }
 
-fn clock(what: &'static str, theirs: Result<i64, Error>) -> Finding {
-    match theirs {
-        Ok(theirs) => {
-            let skew = theirs - Clock::system().now_ms();
-            Finding {
-                what,
-                ok: skew.abs() <= SKEW_MS_MAX,
-                said: format!("{skew} ms from ours, at most {SKEW_MS_MAX}"),
-            }
-        }
+fn clock(what: &'static str, skew_ms: Result<i64, Error>) -> Finding {
+    match skew_ms {
+        Ok(skew_ms) => Finding {
+            what,
+            ok: skew_ms.abs() <= SKEW_MS_MAX,
+            said: format!("{skew_ms} ms from ours, at most {SKEW_MS_MAX}"),
+        },
         Err(error) => Finding { what, ok: false, said: explain(&error) },
     }
 }

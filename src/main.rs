@@ -90,6 +90,9 @@ async fn serve(file: Option<PathBuf>, demo: bool) -> anyhow::Result<()> {
             "USHER_AUTH=open: every caller is believed to be who he says; this is for loopback only"
         );
     }
+    // Every connection is an open file, and the usual soft limit of 1,024 turns a crowd away. A refusal is no reason
+    // not to serve: the doctor tells of the limit.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
     let doors = Doors::bind(&config.http).await?;
     let app = match App::build(config, Clock::system(), &stop).await {
         Err(_) if stop.is_cancelled() => return Ok(()),

@@ -98,7 +98,7 @@ stories! {
     async fn a_redis_that_hangs_is_connected_to_by_one(app: &Fragile) {
         let crowd: Vec<_> = (0..20).map(|_| app.buyer()).collect();
         app.redis.freeze().await;
-        let joins = || join_all(crowd.iter().map(|person| person.join()));
+        let joins = || join_all(crowd.iter().map(Buyer::join));
         for answer in joins().await {
             answer.refused(503, "unavailable");
         }
