@@ -64,6 +64,7 @@ impl std::fmt::Display for Machine {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct FieldProblem {
     /// JSON pointer to the place (RFC 6901).
+    #[schema(format = "json-pointer")]
     pub pointer: String,
     /// What is wrong there.
     pub reason: String,
@@ -134,6 +135,12 @@ pub enum Code {
     OutcomeUnknown,
     // Our bug.
     Internal,
+}
+
+impl std::fmt::Display for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.serialize(f)
+    }
 }
 
 impl Error {

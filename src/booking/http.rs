@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -11,45 +10,53 @@ use super::{Booking, BookingStatus, HoldSeats, SEATS_PARSED_MAX};
 use crate::app::App;
 use crate::clock::rfc3339;
 use crate::error::{Code, Error};
-use crate::http::extract::{Body, Json as JsonBody, MaybeKey, Owner, Path, Query, TokenAuth, User};
-use crate::http::reply::{Problem, page};
+use crate::http::extract::{
+    Body, Json as JsonBody, MaybeKey, Owner, PageQuery, Path, Query, TokenAuth, User,
+};
 use crate::ids::{BookingId, ConcertId, SeatId, UserId};
 
 /// A wish to hold seats.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HoldSeatsBody {
-    #[schema(value_type = i64)]
     pub user_id: UserId,
-    #[schema(value_type = i64)]
     pub concert_id: ConcertId,
     /// One or more seat ids, comma separated: `"10,11"`.
+    #[schema(min_length = 1)]
     pub seat_no: String,
 }
 
 impl Body for HoldSeatsBody {}
 
+/// What a client of the original specification reads.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum BookingResult {
+    Held,
+}
+
 /// A booking as its owner sees it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BookingView {
-    /// `HELD` on the answer to `POST /booking`.
+    /// On the answer to `POST /booking`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub booking_result: Option<&'static str>,
-    #[schema(value_type = i64)]
+    #[schema(nullable = false)]
+    pub booking_result: Option<BookingResult>,
     pub booking_id: BookingId,
-    #[schema(value_type = i64)]
     pub user_id: UserId,
-    #[schema(value_type = i64)]
     pub concert_id: ConcertId,
     pub status: BookingStatus,
-    #[schema(value_type = Vec<String>)]
     pub seats: Vec<SeatId>,
     /// Minor units.
+    #[schema(minimum = 1)]
     pub amount: i64,
-    /// Until when it can be paid, RFC 3339.
+    /// Until when it can be paid.
+    #[schema(format = DateTime)]
     pub expires_at: String,
+    #[schema(format = DateTime)]
     pub created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime)]
     pub paid_at: Option<String>,
 }
 
@@ -73,9 +80,9 @@ impl From<Booking> for BookingView {
 /// Hold seats: all of them, or none.
 ///
 /// Asking again for exactly the seats of one's own live hold returns that booking.
-#[utoipa::path(post, path = "/booking", tag = "booking",
-    params(("Token-Auth" = String, Header), ("Idempotency-Key" = Option<String>, Header)), request_body = HoldSeatsBody,
-    responses((status = 201, body = BookingView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(post, path = "/booking", operation_id = "hold_seats", tag = "booking",
+    security(("queue_token" = []), ("queue_token" = [], "identity" = [])), params(MaybeKey), request_body = HoldSeatsBody,
+    responses((status = 201, description = "The seats are held", body = BookingView)))]
 pub async fn hold(
     State(app): State<App>,
     TokenAuth(token): TokenAuth,
@@ -98,13 +105,14 @@ pub async fn hold(
     };
     let bookings = app.booking.clone();
     let booking = app.detached(async move { bookings.hold(wish).await }).await?;
-    let view = BookingView { booking_result: Some("HELD"), ..booking.into() };
+    let view = BookingView { booking_result: Some(BookingResult::Held), ..booking.into() };
     Ok((StatusCode::CREATED, Json(view)))
 }
 
 /// My booking.
-#[utoipa::path(get, path = "/booking/{id}", tag = "booking", params(("id" = i64, Path), ("Token-Auth" = String, Header)),
-    responses((status = 200, body = BookingView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/booking/{id}", operation_id = "get_booking", tag = "booking",
+    security(("queue_token" = []), ("identity" = [])), params(("id" = BookingId, Path)),
+    responses((status = 200, description = "The booking", body = BookingView)))]
 pub async fn show(
     State(app): State<App>,
     Owner(user): Owner,
@@ -114,8 +122,9 @@ pub async fn show(
 }
 
 /// Let a hold go. Gone already: 204 all the same.
-#[utoipa::path(delete, path = "/booking/{id}", tag = "booking", params(("id" = i64, Path), ("Token-Auth" = String, Header)),
-    responses((status = 204), (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(delete, path = "/booking/{id}", operation_id = "cancel_booking", tag = "booking",
+    security(("queue_token" = []), ("identity" = [])), params(("id" = BookingId, Path)),
+    responses((status = 204, description = "The seats are free again")))]
 pub async fn cancel(
     State(app): State<App>,
     Owner(user): Owner,
@@ -127,8 +136,8 @@ pub async fn cancel(
 }
 
 /// Give the place or the turn back; unpaid holds in that queue are cancelled.
-#[utoipa::path(delete, path = "/queue", tag = "queue", params(("Token-Auth" = String, Header)),
-    responses((status = 204), (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(delete, path = "/queue", operation_id = "leave_queue", tag = "queue", security(("queue_token" = [])),
+    responses((status = 204, description = "The place is given back, also when it was before")))]
 pub async fn leave(
     State(app): State<App>,
     TokenAuth(token): TokenAuth,
@@ -140,31 +149,33 @@ pub async fn leave(
 }
 
 /// What a user booked, newest first.
-#[utoipa::path(get, path = "/users/{userId}/bookings", tag = "booking",
-    params(("userId" = i64, Path), ("limit" = Option<i64>, Query), ("before" = Option<i64>, Query)),
-    responses((status = 200, body = BookingPage), (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/users/{userId}/bookings", operation_id = "list_bookings", tag = "booking",
+    security((), ("identity" = [])), params(("userId" = UserId, Path), PageQuery),
+    responses((status = 200, description = "A page of bookings", body = BookingPage)))]
 pub async fn of_user(
     State(app): State<App>,
     Path(user): Path<UserId>,
     identity: User,
     query: Query,
-) -> Result<Response, Error> {
+) -> Result<Json<BookingPage>, Error> {
     identity.reads(user)?;
-    let (limit, before) = query.page()?;
+    let page = query.page()?;
     let bookings: Vec<BookingView> = app
         .booking
-        .of_user(user, limit, before)
+        .of_user(user, page.limit, page.before)
         .await?
         .into_iter()
         .map(BookingView::from)
         .collect();
-    let last = bookings.last().map(|booking| booking.booking_id.0);
-    Ok(page("bookings", &bookings, limit, last).into_response())
+    let next = page.next(&bookings, |booking| booking.booking_id.0);
+    Ok(Json(BookingPage { bookings, next }))
 }
 
 /// A page of bookings.
 #[derive(Serialize, ToSchema)]
 pub struct BookingPage {
     pub bookings: Vec<BookingView>,
+    /// The `before` of the next page; `null` when this was the last.
+    #[schema(required)]
     pub next: Option<i64>,
 }

@@ -14,14 +14,12 @@ use crate::app::App;
 use crate::error::{Code, Error};
 use crate::http::extract::{AdminJson, Body, Operator, Path, Query};
 use crate::http::page::Page;
-use crate::http::reply::Problem;
-use crate::ids::{ConcertId, QueueName};
+use crate::ids::{ConcertId, QueueName, SeatId};
 
 /// Concerts that have not started, with their seats.
-#[utoipa::path(get, path = "/concerts", tag = "concert",
-    params(("concert_id" = Option<i64>, Query, description = "only this one")),
-    responses((status = 200, body = ConcertsView), (status = 304, description = "Nothing changed"),
-        (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/concerts", operation_id = "list_concerts", tag = "concert", security(()),
+    params(("concert_id" = Option<i64>, Query, description = "only this one", minimum = 1, maximum = 9007199254740991_i64)),
+    responses((status = 200, description = "The concerts", body = ConcertsView), (status = 304, description = "Nothing changed")))]
 pub async fn list(
     State(app): State<App>,
     query: Query,
@@ -40,16 +38,17 @@ pub async fn list(
 /// A concert: its tiers and prices, and its seats in order.
 #[derive(Serialize, ToSchema)]
 pub struct ConcertDetail {
-    #[schema(value_type = i64)]
     pub concert_id: ConcertId,
     pub title: String,
     pub place: String,
     /// Unix seconds.
     #[serde(rename = "concert_dateTime")]
     pub concert_date_time: i64,
+    #[schema(value_type = QueueName)]
     pub queue: String,
     pub tiers: Vec<TierDetail>,
     /// Every seat, in the order of `GET /concerts/{id}/seats`.
+    #[schema(value_type = Vec<SeatId>)]
     pub seats: Vec<String>,
 }
 
@@ -58,7 +57,9 @@ pub struct ConcertDetail {
 pub struct TierDetail {
     pub name: String,
     /// Minor units.
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
     pub price: i64,
+    #[schema(value_type = Vec<SeatId>)]
     pub seats: Vec<String>,
 }
 
@@ -82,9 +83,10 @@ impl TierDetail {
     }
 }
 
-#[utoipa::path(get, path = "/concerts/{id}", tag = "concert", params(("id" = i64, Path)),
-    responses((status = 200, body = ConcertDetail), (status = 304, description = "Nothing changed"),
-        (status = "default", body = Problem, content_type = "application/problem+json")))]
+/// A concert: what does not change. Also after its start.
+#[utoipa::path(get, path = "/concerts/{id}", operation_id = "get_concert", tag = "concert", security(()),
+    params(("id" = ConcertId, Path)),
+    responses((status = 200, description = "The concert", body = ConcertDetail), (status = 304, description = "Nothing changed")))]
 pub async fn show(
     State(app): State<App>,
     Path(id): Path<ConcertId>,
@@ -105,9 +107,9 @@ pub async fn show(
 }
 
 /// One letter a seat: what a seat map asks for again and again.
-#[utoipa::path(get, path = "/concerts/{id}/seats", tag = "concert", params(("id" = i64, Path)),
-    responses((status = 200, body = SeatLetters), (status = 304, description = "Nothing changed"),
-        (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/concerts/{id}/seats", operation_id = "get_seats", tag = "concert", security(()),
+    params(("id" = ConcertId, Path)),
+    responses((status = 200, description = "The seats", body = SeatLetters), (status = 304, description = "Nothing changed")))]
 pub async fn seats(
     State(app): State<App>,
     Path(id): Path<ConcertId>,
@@ -133,19 +135,20 @@ pub struct ConcertList {
 /// A concert that was made.
 #[derive(Serialize, ToSchema)]
 pub struct Created {
-    #[schema(value_type = i64)]
     pub concert_id: ConcertId,
 }
 
-#[utoipa::path(get, path = "/admin/concerts", tag = "operators", security(("operator" = [])),
-    responses((status = 200, body = ConcertList), (status = "default", body = Problem, content_type = "application/problem+json")))]
+/// Every concert with its sums, started or not.
+#[utoipa::path(get, path = "/admin/concerts", operation_id = "list_all_concerts", tag = "operators",
+    responses((status = 200, description = "All of them", body = ConcertList)))]
 pub async fn admin_list(State(app): State<App>, _: Operator) -> Result<Json<ConcertList>, Error> {
     Ok(Json(ConcertList { concerts: app.concert.all().await? }))
 }
 
-#[utoipa::path(get, path = "/admin/concerts/{id}", tag = "operators", security(("operator" = [])),
-    params(("id" = i64, Path)),
-    responses((status = 200, body = ConcertSums), (status = "default", body = Problem, content_type = "application/problem+json")))]
+/// A concert with its sums.
+#[utoipa::path(get, path = "/admin/concerts/{id}", operation_id = "get_concert_sums", tag = "operators",
+    params(("id" = ConcertId, Path)),
+    responses((status = 200, description = "The concert", body = ConcertSums)))]
 pub async fn admin_show(
     State(app): State<App>,
     _: Operator,
@@ -155,8 +158,8 @@ pub async fn admin_show(
 }
 
 /// Sell a new concert.
-#[utoipa::path(post, path = "/admin/concerts", tag = "operators", security(("operator" = [])), request_body = CreateConcert,
-    responses((status = 201, body = Created), (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(post, path = "/admin/concerts", operation_id = "create_concert", tag = "operators", request_body = CreateConcert,
+    responses((status = 201, description = "The new concert", body = Created)))]
 pub async fn create(
     State(app): State<App>,
     operator: Operator,
@@ -169,9 +172,9 @@ pub async fn create(
 }
 
 /// Change what is announced. Seats and prices stay as they were sold.
-#[utoipa::path(put, path = "/admin/concerts/{id}", tag = "operators", security(("operator" = [])),
-    params(("id" = i64, Path)), request_body = ChangeConcert,
-    responses((status = 200, body = ConcertSums), (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(put, path = "/admin/concerts/{id}", operation_id = "change_concert", tag = "operators",
+    params(("id" = ConcertId, Path)), request_body = ChangeConcert,
+    responses((status = 200, description = "The concert as it is", body = ConcertSums)))]
 pub async fn change(
     State(app): State<App>,
     operator: Operator,

@@ -10,7 +10,7 @@ use super::{Concert, Seat, SeatStatus};
 use crate::clock::rfc3339;
 use crate::error::Error;
 use crate::http::page::Page;
-use crate::ids::{ConcertId, SeatId};
+use crate::ids::{ConcertId, QueueName, SeatId};
 
 /// Every concert on sale, as the pages that are asked for.
 #[derive(Debug)]
@@ -26,10 +26,9 @@ pub struct Listing {
 /// A concert and its seats, as the original specification has them.
 #[derive(Serialize, ToSchema)]
 pub struct ConcertView {
-    #[schema(value_type = i64)]
     pub concert_id: ConcertId,
     /// The original's spelling of `concert_id`.
-    #[schema(value_type = i64, deprecated)]
+    #[schema(value_type = i64, minimum = 1, maximum = 9_007_199_254_740_991_i64, deprecated)]
     pub ceoncert_id: ConcertId,
     /// Unix seconds.
     #[serde(rename = "concert_dateTime")]
@@ -41,6 +40,7 @@ pub struct ConcertView {
     pub title: String,
     pub place: String,
     /// The queue that sells it.
+    #[schema(value_type = QueueName)]
     pub queue: String,
     pub seats: Vec<SeatView>,
 }
@@ -48,7 +48,6 @@ pub struct ConcertView {
 /// A seat and whether it can be had.
 #[derive(Serialize, ToSchema)]
 pub struct SeatView {
-    #[schema(value_type = String)]
     pub seat_id: SeatId,
     pub seat_status: SeatStatus,
 }
@@ -62,10 +61,10 @@ pub struct ConcertsView {
 /// One letter a seat, in the order of `GET /concerts/{id}`: `A`vailable, `H`eld, `S`old.
 #[derive(Serialize, ToSchema)]
 pub struct SeatLetters {
-    #[schema(value_type = i64)]
     pub concert_id: ConcertId,
-    /// RFC 3339.
+    #[schema(format = DateTime)]
     pub as_of: String,
+    #[schema(pattern = "^[AHS]*$")]
     pub seats: String,
 }
 

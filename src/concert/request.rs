@@ -21,13 +21,16 @@ const STARTS_AT_MAX: i64 = 253_402_300_799;
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateConcert {
+    #[schema(min_length = 1, max_length = 200)]
     pub title: String,
+    #[schema(min_length = 1, max_length = 200)]
     pub place: String,
     /// Unix seconds.
+    #[schema(minimum = 1, maximum = 253_402_300_799_i64)]
     pub starts_at: i64,
     /// Through which queue; `main` when absent.
     #[serde(default, deserialize_with = "given")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, pattern = "^[a-z0-9-]{1,32}$")]
     pub queue: Option<String>,
     pub tiers: Vec<CreateTier>,
 }
@@ -36,8 +39,10 @@ pub struct CreateConcert {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateTier {
+    #[schema(min_length = 1, max_length = 200)]
     pub name: String,
     /// Minor units of the currency.
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
     pub price: i64,
     pub seats: CreateSeats,
 }
@@ -63,17 +68,17 @@ pub struct CreateRows {
 #[serde(default, deny_unknown_fields)]
 pub struct ChangeConcert {
     #[serde(deserialize_with = "given")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, min_length = 1, max_length = 200)]
     pub title: Option<String>,
     #[serde(deserialize_with = "given")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, min_length = 1, max_length = 200)]
     pub place: Option<String>,
     /// Unix seconds.
     #[serde(deserialize_with = "given")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, minimum = 1, maximum = 253_402_300_799_i64)]
     pub starts_at: Option<i64>,
     #[serde(deserialize_with = "given")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, pattern = "^[a-z0-9-]{1,32}$")]
     pub queue: Option<String>,
 }
 

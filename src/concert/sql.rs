@@ -42,16 +42,20 @@ pub struct Seat {
 /// A concert with its sums, for operators.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ConcertSums {
-    #[schema(value_type = i64)]
     pub concert_id: ConcertId,
     pub title: String,
     pub place: String,
     /// Unix seconds.
     pub starts_at: i64,
+    #[schema(value_type = QueueName)]
     pub queue: String,
+    #[schema(minimum = 1)]
     pub seats_total: i64,
+    #[schema(minimum = 0)]
     pub seats_free: i64,
+    #[schema(minimum = 0)]
     pub seats_held: i64,
+    #[schema(minimum = 0)]
     pub seats_sold: i64,
     pub tiers: Vec<TierSums>,
 }
@@ -60,8 +64,12 @@ pub struct ConcertSums {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TierSums {
     pub name: String,
+    /// Minor units.
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
     pub price: i64,
+    #[schema(minimum = 1)]
     pub seats: i64,
+    #[schema(minimum = 0)]
     pub seats_free: i64,
 }
 

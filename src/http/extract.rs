@@ -4,6 +4,7 @@
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use utoipa::IntoParams;
 
 use crate::app::App;
 use crate::auth::{Caller, QueueToken, same_secret};
@@ -103,8 +104,7 @@ impl Query {
         concert.map_err(|_| Error::refused(Code::InvalidQuery, "`concert_id` is a whole number"))
     }
 
-    /// `limit` and `before`: a page of a list, newest first.
-    pub fn page(&self) -> Result<(u64, Option<i64>), Error> {
+    pub fn page(&self) -> Result<PageQuery, Error> {
         let bad = || {
             Error::refused(
                 Code::InvalidQuery,
@@ -117,7 +117,26 @@ impl Query {
         };
         let limit = number("limit")?.map_or(LIMIT_DEFAULT, i64::unsigned_abs);
         let before = number("before")?;
-        if limit > LIMIT_MAX { Err(bad()) } else { Ok((limit, before)) }
+        if limit > LIMIT_MAX { Err(bad()) } else { Ok(PageQuery { limit, before }) }
+    }
+}
+
+/// Which part of a list is asked for, newest first.
+#[derive(Clone, Copy, Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct PageQuery {
+    /// Entries of the page.
+    #[param(required = false, minimum = 1, maximum = 500, default = 50)]
+    pub limit: u64,
+    /// Only what is older than this: the `next` of the page before.
+    #[param(minimum = 1, maximum = 9_007_199_254_740_991_i64)]
+    pub before: Option<i64>,
+}
+
+impl PageQuery {
+    /// From where the next page goes on, unless this was the last.
+    pub fn next<T>(self, items: &[T], id: impl Fn(&T) -> i64) -> Option<i64> {
+        items.last().filter(|_| items.len() as u64 == self.limit).map(id)
     }
 }
 
@@ -269,7 +288,13 @@ impl FromRequestParts<App> for Operator {
 }
 
 /// The client's name for what it intends, if it gave one.
-pub struct MaybeKey(pub Option<IdempotencyKey>);
+#[derive(IntoParams)]
+#[into_params(names("Idempotency-Key"), parameter_in = Header)]
+pub struct MaybeKey(
+    /// The client's name for one intention: what was done under it is not done twice.
+    #[param(value_type = Option<String>, nullable = false, pattern = "^[ -~]{1,255}$")]
+    pub Option<IdempotencyKey>,
+);
 
 impl<S: Send + Sync> FromRequestParts<S> for MaybeKey {
     type Rejection = Error;

@@ -10,10 +10,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::extract::Operator;
-use super::reply::Problem;
 use crate::app::App;
 use crate::clock::SKEW_MS_MAX;
 use crate::error::{Code, Error};
+use crate::queue::LineState;
 
 /// When a probe may come again.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -29,20 +29,20 @@ pub struct Readiness {
     pub database: String,
     /// `ok`, or how far the clocks are apart.
     pub clock: String,
-    /// `ok` or `rebuilding`; the latter is everybody's, so it does not make this instance unready.
-    pub queue: &'static str,
+    /// `rebuilding` is everybody's, so it does not make this instance unready.
+    pub queue: LineState,
 }
 
 /// Alive: the process answers.
-#[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, description = "The process lives")))]
+#[utoipa::path(get, path = "/livez", operation_id = "livez", tag = "health", security(()),
+    responses((status = 200, description = "`ok`", body = String, content_type = "text/plain")))]
 pub async fn livez() -> &'static str {
     "ok"
 }
 
 /// Ready: this instance reaches Redis and the database, and their clocks agree.
-#[utoipa::path(get, path = "/readyz", tag = "health",
-    responses((status = 200, body = Readiness),
-        (status = 503, body = Problem, content_type = "application/problem+json", description = "`detail` says what is wrong")))]
+#[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "health", security(()),
+    responses((status = 200, description = "Ready", body = Readiness)))]
 pub async fn readyz(State(app): State<App>) -> Result<Json<Readiness>, Error> {
     let readiness = examine(&app).await;
     if readiness.ready {
@@ -54,9 +54,8 @@ pub async fn readyz(State(app): State<App>) -> Result<Json<Readiness>, Error> {
 }
 
 /// Figures in Prometheus's text form.
-#[utoipa::path(get, path = "/metrics", tag = "operators", security(("operator" = [])),
-    responses((status = 200, content_type = "text/plain"),
-        (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "operators",
+    responses((status = 200, description = "The figures", body = String, content_type = "text/plain")))]
 pub async fn metrics(State(app): State<App>, _: Operator) -> Response {
     let text = figures(&app);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
@@ -84,7 +83,7 @@ async fn examine(app: &App) -> Readiness {
         redis: said(&redis),
         database: said(&database),
         clock: if off { format!("more than {SKEW_MS_MAX} ms apart") } else { "ok".to_owned() },
-        queue: if doubt { "rebuilding" } else { "ok" },
+        queue: LineState::in_doubt(doubt),
     }
 }
 

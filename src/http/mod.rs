@@ -9,4 +9,5 @@ pub mod json;
 pub mod limits;
 pub mod openapi;
 pub mod page;
+mod refusals;
 pub mod reply;

@@ -4,7 +4,6 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::error::{Code, Error, FieldProblem};
@@ -18,9 +17,11 @@ const RETRY_AFTER_SECONDS: u64 = 2;
 pub struct Problem {
     /// Always `about:blank`: the code says the type.
     #[serde(rename = "type")]
+    #[schema(pattern = "^about:blank$")]
     pub kind: &'static str,
     /// The status in words.
     pub title: &'static str,
+    #[schema(minimum = 400, maximum = 599)]
     pub status: u16,
     /// A sentence for people.
     pub detail: String,
@@ -31,22 +32,27 @@ pub struct Problem {
     pub retryable: bool,
     /// `invalid_field` and its kin: every wrong place.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub errors: Option<Vec<FieldProblem>>,
     /// `seat_taken`: the seats that somebody else has.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(nullable = false)]
     pub taken: Option<Vec<SeatId>>,
     /// `not_admitted`: the place in line.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 1)]
     pub position: Option<i64>,
     /// `wrong_queue`: the queue that sells the concert.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub queue: Option<String>,
     /// On `POST /booking`: the code again, for clients that read only this.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub booking_result: Option<Code>,
     /// On `POST /payment`: the code again.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub payment_result: Option<Code>,
 }
 
@@ -190,34 +196,19 @@ fn retry_after(error: &Error, status: StatusCode) -> Option<u64> {
 }
 
 fn log(error: &Error, request_id: &str, path: &str) {
-    let code = serde_json::to_value(error.code()).unwrap_or_default();
-    let code = code.as_str().unwrap_or_default();
+    let code = error.code();
     match error {
         Error::Internal { source, .. } => {
-            tracing::error!(request.id = request_id, path, code, source = %chain(source.as_ref()), "{error}");
+            tracing::error!(request.id = request_id, path, %code, source = %chain(source.as_ref()), "{error}");
         }
         Error::Unavailable { source, .. } | Error::OutcomeUnknown { source } => {
-            tracing::warn!(request.id = request_id, path, code, source = %chain(source.as_ref()), "{error}");
+            tracing::warn!(request.id = request_id, path, %code, source = %chain(source.as_ref()), "{error}");
         }
-        _ => tracing::debug!(request.id = request_id, path, code, "{error}"),
+        _ => tracing::debug!(request.id = request_id, path, %code, "{error}"),
     }
 }
 
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-/// A list and the id from which the next page goes on: `null` when this was the last.
-pub fn page<T: Serialize>(
-    name: &str,
-    items: &[T],
-    limit: u64,
-    last_id: Option<i64>,
-) -> axum::Json<Value> {
-    let next = last_id.filter(|_| items.len() as u64 == limit);
-    let mut body = Map::new();
-    body.insert(name.to_owned(), json!(items));
-    body.insert("next".to_owned(), json!(next));
-    axum::Json(Value::Object(body))
 }

@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -10,41 +9,50 @@ use super::{PayBooking, TopUp, Transfer, TransferKind};
 use crate::app::App;
 use crate::clock::rfc3339;
 use crate::error::{Code, Error};
-use crate::http::extract::{Body, Json as JsonBody, MaybeKey, MaybeTokenAuth, Path, Query, User};
-use crate::http::reply::{Problem, page};
+use crate::http::extract::{
+    Body, Json as JsonBody, MaybeKey, MaybeTokenAuth, PageQuery, Path, Query, User,
+};
 use crate::ids::{BookingId, UserId};
 
 /// A wish to pay for a booking.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PayBookingBody {
-    #[schema(value_type = i64)]
     pub user_id: UserId,
-    #[schema(value_type = i64)]
     pub booking_id: BookingId,
 }
 
 impl Body for PayBookingBody {}
 
+/// What a client of the original specification reads.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum PaymentResult {
+    Paid,
+}
+
 /// The receipt of a payment: the same however often it is asked for.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Receipt {
-    /// `PAID`.
-    pub payment_result: &'static str,
+    pub payment_result: PaymentResult,
+    #[schema(minimum = 1)]
     pub payment_id: i64,
-    pub user_id: i64,
-    pub booking_id: i64,
+    pub user_id: UserId,
+    pub booking_id: BookingId,
     /// Minor units.
+    #[schema(minimum = 1)]
     pub amount: i64,
     /// The balance right after this payment.
+    #[schema(minimum = 0)]
     pub balance: i64,
+    #[schema(format = DateTime)]
     pub paid_at: String,
 }
 
 /// Pay for a booking, once.
-#[utoipa::path(post, path = "/payment", tag = "payment",
-    params(("Token-Auth" = String, Header), ("Idempotency-Key" = Option<String>, Header)), request_body = PayBookingBody,
-    responses((status = 200, body = Receipt), (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(post, path = "/payment", operation_id = "pay_booking", tag = "payment",
+    security(("queue_token" = []), ("identity" = [])), params(MaybeKey), request_body = PayBookingBody,
+    responses((status = 200, description = "Paid; a repetition gets the same receipt", body = Receipt)))]
 pub async fn pay(
     State(app): State<App>,
     MaybeTokenAuth(token): MaybeTokenAuth,
@@ -64,12 +72,12 @@ pub async fn pay(
     }
     let wish = PayBooking { user: wish.user_id, booking: wish.booking_id, key };
     let payments = app.payment.clone();
-    let booking_id = wish.booking.0;
+    let booking_id = wish.booking;
     let receipt = app.detached(async move { payments.pay(&wish).await }).await?;
     Ok(Json(Receipt {
-        payment_result: "PAID",
+        payment_result: PaymentResult::Paid,
         payment_id: receipt.id,
-        user_id: receipt.user.0,
+        user_id: receipt.user,
         booking_id,
         amount: receipt.amount,
         balance: receipt.balance_after,
@@ -80,14 +88,17 @@ pub async fn pay(
 /// A balance. The original wants the user id as a string here.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BalanceView {
+    #[schema(pattern = "^[1-9][0-9]{0,15}$")]
     pub user_id: String,
     /// Minor units.
+    #[schema(minimum = 0)]
     pub balance: i64,
 }
 
 /// A balance; somebody without an account has 0.
-#[utoipa::path(get, path = "/balance/{userId}", tag = "payment", params(("userId" = i64, Path)),
-    responses((status = 200, body = BalanceView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/balance/{userId}", operation_id = "get_balance", tag = "payment",
+    security((), ("identity" = [])), params(("userId" = UserId, Path)),
+    responses((status = 200, description = "The balance", body = BalanceView)))]
 pub async fn balance(
     State(app): State<App>,
     Path(user): Path<UserId>,
@@ -102,9 +113,9 @@ pub async fn balance(
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TopUpBody {
-    #[schema(value_type = i64)]
     pub user_id: UserId,
     /// The amount to add, in minor units.
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
     pub balance: i64,
 }
 
@@ -115,9 +126,9 @@ impl Body for TopUpBody {
 }
 
 /// Add to a balance. With an `Idempotency-Key`, once.
-#[utoipa::path(post, path = "/balance", tag = "payment", params(("Idempotency-Key" = Option<String>, Header)),
-    request_body = TopUpBody,
-    responses((status = 200, body = BalanceView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(post, path = "/balance", operation_id = "top_up", tag = "payment", security((), ("identity" = [])),
+    params(MaybeKey), request_body = TopUpBody,
+    responses((status = 200, description = "The balance right after it", body = BalanceView)))]
 pub async fn top_up(
     State(app): State<App>,
     identity: User,
@@ -146,10 +157,13 @@ pub struct EntryView {
     pub kind: TransferKind,
     /// Always positive: the type says which way it went.
     pub amount: i64,
+    #[schema(minimum = 0)]
     pub balance_after: i64,
+    #[schema(format = DateTime)]
     pub at: String,
     /// The booking of a purchase.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 1)]
     pub booking_id: Option<i64>,
 }
 
@@ -168,26 +182,33 @@ impl From<Transfer> for EntryView {
 }
 
 /// Every movement of a person's money, newest first.
-#[utoipa::path(get, path = "/balance/{userId}/history", tag = "payment",
-    params(("userId" = i64, Path), ("limit" = Option<i64>, Query), ("before" = Option<i64>, Query)),
-    responses((status = 200, body = EntryPage), (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/balance/{userId}/history", operation_id = "list_transfers", tag = "payment",
+    security((), ("identity" = [])), params(("userId" = UserId, Path), PageQuery),
+    responses((status = 200, description = "A page of movements", body = EntryPage)))]
 pub async fn history(
     State(app): State<App>,
     Path(user): Path<UserId>,
     identity: User,
     query: Query,
-) -> Result<Response, Error> {
+) -> Result<Json<EntryPage>, Error> {
     identity.reads(user)?;
-    let (limit, before) = query.page()?;
-    let entries: Vec<EntryView> =
-        app.payment.history(user, limit, before).await?.into_iter().map(EntryView::from).collect();
-    let last = entries.last().map(|entry| entry.entry_id);
-    Ok(page("entries", &entries, limit, last).into_response())
+    let page = query.page()?;
+    let entries: Vec<EntryView> = app
+        .payment
+        .history(user, page.limit, page.before)
+        .await?
+        .into_iter()
+        .map(EntryView::from)
+        .collect();
+    let next = page.next(&entries, |entry| entry.entry_id);
+    Ok(Json(EntryPage { entries, next }))
 }
 
 /// A page of movements.
 #[derive(Serialize, ToSchema)]
 pub struct EntryPage {
     pub entries: Vec<EntryView>,
+    /// The `before` of the next page; `null` when this was the last.
+    #[schema(required)]
     pub next: Option<i64>,
 }

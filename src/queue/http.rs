@@ -10,43 +10,58 @@ use utoipa::ToSchema;
 use super::operators::{Granted, QueueDetail};
 use super::policy::{Mode, PolicyView, TunePolicy};
 use super::sql::{Expected, Queue};
-use super::{Place, Status};
+use super::{Place, Reason, Status};
 use crate::app::App;
 use crate::auth::QueueToken;
 use crate::clock::rfc3339;
 use crate::concert::TierSums;
 use crate::error::{Code, Error};
 use crate::http::extract::{
-    AdminJson, Body, MaybeKey, Operator, Path, Query, TokenAuth, User, single,
+    AdminJson, Body, MaybeKey, Operator, PageQuery, Path, Query, TokenAuth, User, single,
 };
-use crate::http::reply::{Problem, page};
-use crate::ids::{QueueName, UserId};
+use crate::ids::{ConcertId, QueueName, UserId};
+use crate::sql::audit::AuditEntry;
+
+/// Whether somebody is in line or has the turn.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PlaceStatus {
+    Waiting,
+    Active,
+}
 
 /// A place in line, or a turn.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PlaceView {
     /// The queue token: send it as `Token-Auth`. `GET /queue` shows it only when it was signed anew.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub token_id: Option<String>,
-    /// `waiting` or `active`.
-    pub status: &'static str,
-    pub queue: String,
+    pub status: PlaceStatus,
+    pub queue: QueueName,
     /// 1 is next. Absent while the queue is rebuilt, and when active.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 1)]
     pub position: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0)]
     pub eta_seconds: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0)]
     pub eta_low_seconds: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0)]
     pub eta_high_seconds: Option<i64>,
-    /// Why it does not move: `paused`, `closed`, `full`, `sold_out`, `rebuilding`.
+    /// Why it does not move.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<&'static str>,
+    #[schema(nullable = false)]
+    pub reason: Option<Reason>,
     /// When to ask again. Advice: an early poll is answered like any other.
+    #[schema(minimum = 0)]
     pub poll_after_ms: i64,
-    /// When active: until when seats can be held, RFC 3339.
+    /// When active: until when seats can be held.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime)]
     pub expires_at: Option<String>,
 }
 
@@ -54,8 +69,8 @@ impl PlaceView {
     fn new(place: &Place, token_id: Option<String>) -> Self {
         let mut view = Self {
             token_id,
-            status: "waiting",
-            queue: place.queue.to_string(),
+            status: PlaceStatus::Waiting,
+            queue: place.queue.clone(),
             position: None,
             eta_seconds: None,
             eta_low_seconds: None,
@@ -73,7 +88,7 @@ impl PlaceView {
                 view.poll_after_ms = poll_after_ms;
             }
             Status::Active { expires_at, poll_after_ms } => {
-                view.status = "active";
+                view.status = PlaceStatus::Active;
                 view.expires_at = Some(rfc3339(expires_at));
                 view.poll_after_ms = poll_after_ms;
             }
@@ -86,10 +101,10 @@ impl PlaceView {
 ///
 /// Asked again, it returns the same place. With a valid `Token-Auth` it is a poll first, so that nobody loses a place
 /// by asking for a token again.
-#[utoipa::path(get, path = "/token/{userId}", tag = "queue",
-    params(("userId" = i64, Path), ("queue" = Option<String>, Query, description = "another queue than `main`"),
-        ("Token-Auth" = Option<String>, Header)),
-    responses((status = 200, body = PlaceView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/token/{userId}", operation_id = "join_queue", tag = "queue", security((), ("identity" = [])),
+    params(("userId" = UserId, Path), ("queue" = Option<String>, Query, description = "another queue than `main`",
+        pattern = "^[a-z0-9-]{1,32}$"), ("Token-Auth" = Option<String>, Header, nullable = false, description = "one's token, if there is one")),
+    responses((status = 200, description = "The place, with its token", body = PlaceView)))]
 pub async fn join(
     State(app): State<App>,
     Path(user): Path<UserId>,
@@ -132,8 +147,8 @@ fn own_token(
 }
 
 /// Where I stand. The hot path.
-#[utoipa::path(get, path = "/queue", tag = "queue", params(("Token-Auth" = String, Header)),
-    responses((status = 200, body = PlaceView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/queue", operation_id = "get_place", tag = "queue", security(("queue_token" = [])),
+    responses((status = 200, description = "The place; `token_id` only when it was signed anew", body = PlaceView)))]
 pub async fn poll(
     State(app): State<App>,
     TokenAuth(token): TokenAuth,
@@ -147,11 +162,14 @@ pub async fn poll(
 /// A queue as everybody may see it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct QueueView {
-    pub name: String,
+    pub name: QueueName,
     pub mode: Mode,
-    pub reason: Option<&'static str>,
+    /// Why people wait although they might expect to move.
+    #[schema(required)]
+    pub reason: Option<Reason>,
     pub message: String,
     /// People waiting.
+    #[schema(minimum = 0)]
     pub waiting: i64,
     /// The highest number admitted.
     pub serving_number: i64,
@@ -163,21 +181,23 @@ pub struct QueueView {
 /// What a concert has left, by tier.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct StockView {
-    pub concert_id: i64,
+    pub concert_id: ConcertId,
+    #[schema(minimum = 0)]
     pub seats_free: i64,
     pub tiers: Vec<TierSums>,
 }
 
 /// A queue, for everybody. Cacheable for a second.
-#[utoipa::path(get, path = "/queues/{name}", tag = "queue", params(("name" = String, Path)),
-    responses((status = 200, body = QueueView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/queues/{name}", operation_id = "look_at_queue", tag = "queue", security(()),
+    params(("name" = QueueName, Path)),
+    responses((status = 200, description = "The queue", body = QueueView, headers(("Cache-Control" = String)))))]
 pub async fn look(State(app): State<App>, Path(name): Path<QueueName>) -> Result<Response, Error> {
     let line = app.queue.look(&name).await?;
     let queue = line.queue();
     let figures = line.snapshot().figures;
     let concerts = app.concert.tiers_of(&name).await?;
     let view = QueueView {
-        name: name.to_string(),
+        name: name.clone(),
         mode: queue.policy.mode,
         reason: line.reason(),
         message: queue.policy.message.clone(),
@@ -187,7 +207,7 @@ pub async fn look(State(app): State<App>, Path(name): Path<QueueName>) -> Result
         concerts: concerts
             .iter()
             .map(|sums| StockView {
-                concert_id: sums.concert_id.0,
+                concert_id: sums.concert_id,
                 seats_free: sums.seats_free,
                 tiers: sums.tiers.clone(),
             })
@@ -202,6 +222,7 @@ impl Body for TunePolicy {}
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdmitByHand {
+    #[schema(minimum = 1, maximum = 100_000)]
     pub count: i64,
 }
 
@@ -213,8 +234,9 @@ pub struct QueueList {
     pub queues: Vec<QueueDetail>,
 }
 
-#[utoipa::path(get, path = "/admin/queues", tag = "operators", security(("operator" = [])),
-    responses((status = 200, body = QueueList), (status = "default", body = Problem, content_type = "application/problem+json")))]
+/// Every queue with its policy and figures.
+#[utoipa::path(get, path = "/admin/queues", operation_id = "list_queues", tag = "operators",
+    responses((status = 200, description = "All of them", body = QueueList)))]
 pub async fn list(State(app): State<App>, _: Operator) -> Result<Json<QueueList>, Error> {
     let mut queues = Vec::new();
     for line in app.queue.lines() {
@@ -223,10 +245,10 @@ pub async fn list(State(app): State<App>, _: Operator) -> Result<Json<QueueList>
     Ok(Json(QueueList { queues }))
 }
 
-/// Make a queue. Without a body, with the default policy.
-#[utoipa::path(post, path = "/admin/queues/{name}", tag = "operators", security(("operator" = [])),
-    params(("name" = String, Path)), request_body = Option<TunePolicy>,
-    responses((status = 201, body = QueueDetail), (status = "default", body = Problem, content_type = "application/problem+json")))]
+/// Make a queue. What its policy does not name has the default; the body may be left out, too.
+#[utoipa::path(post, path = "/admin/queues/{name}", operation_id = "create_queue", tag = "operators",
+    params(("name" = QueueName, Path)), request_body = TunePolicy,
+    responses((status = 201, description = "The new queue", body = QueueDetail)))]
 pub async fn create(
     State(app): State<App>,
     operator: Operator,
@@ -238,9 +260,9 @@ pub async fn create(
     Ok((StatusCode::CREATED, Json(app.queue.detail(&line).await?)))
 }
 
-#[utoipa::path(get, path = "/admin/queues/{name}", tag = "operators", security(("operator" = [])),
-    params(("name" = String, Path)),
-    responses((status = 200, body = QueueDetail), (status = "default", body = Problem, content_type = "application/problem+json")))]
+/// A queue with its policy and figures.
+#[utoipa::path(get, path = "/admin/queues/{name}", operation_id = "get_queue", tag = "operators", params(("name" = QueueName, Path)),
+    responses((status = 200, description = "The queue", body = QueueDetail)))]
 pub async fn show(
     State(app): State<App>,
     _: Operator,
@@ -250,9 +272,10 @@ pub async fn show(
     Ok(Json(app.queue.detail(&line).await?))
 }
 
-#[utoipa::path(get, path = "/admin/queues/{name}/policy", tag = "operators", security(("operator" = [])),
-    params(("name" = String, Path)),
-    responses((status = 200, body = PolicyView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+/// The whole policy of a queue.
+#[utoipa::path(get, path = "/admin/queues/{name}/policy", operation_id = "get_policy", tag = "operators",
+    params(("name" = QueueName, Path)),
+    responses((status = 200, description = "The policy", body = PolicyView, headers(("ETag" = String, description = "for `If-Match`")))))]
 pub async fn show_policy(
     State(app): State<App>,
     _: Operator,
@@ -262,9 +285,10 @@ pub async fn show_policy(
 }
 
 /// Change any of the policy's fields. With `If-Match`, only if nobody changed it since.
-#[utoipa::path(put, path = "/admin/queues/{name}/policy", tag = "operators", security(("operator" = [])),
-    params(("name" = String, Path), ("If-Match" = Option<String>, Header)), request_body = TunePolicy,
-    responses((status = 200, body = PolicyView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(put, path = "/admin/queues/{name}/policy", operation_id = "tune_policy", tag = "operators",
+    params(("name" = QueueName, Path), ("If-Match" = Option<String>, Header, nullable = false, description = "change only the policy with this tag")),
+    request_body = TunePolicy,
+    responses((status = 200, description = "The whole policy", body = PolicyView, headers(("ETag" = String, description = "for `If-Match`")))))]
 pub async fn tune(
     State(app): State<App>,
     operator: Operator,
@@ -278,9 +302,10 @@ pub async fn tune(
 }
 
 /// The same as `PUT`.
-#[utoipa::path(patch, path = "/admin/queues/{name}/policy", tag = "operators", security(("operator" = [])),
-    params(("name" = String, Path), ("If-Match" = Option<String>, Header)), request_body = TunePolicy,
-    responses((status = 200, body = PolicyView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(patch, path = "/admin/queues/{name}/policy", operation_id = "patch_policy", tag = "operators",
+    params(("name" = QueueName, Path), ("If-Match" = Option<String>, Header, nullable = false, description = "change only the policy with this tag")),
+    request_body = TunePolicy,
+    responses((status = 200, description = "The whole policy", body = PolicyView, headers(("ETag" = String, description = "for `If-Match`")))))]
 pub async fn tune_by_patch(
     state: State<App>,
     operator: Operator,
@@ -292,9 +317,9 @@ pub async fn tune_by_patch(
 }
 
 /// Grant turns by hand: rate and mode do not apply, the cap does.
-#[utoipa::path(post, path = "/admin/queues/{name}/admit", tag = "operators", security(("operator" = [])),
-    params(("name" = String, Path), ("Idempotency-Key" = Option<String>, Header)), request_body = AdmitByHand,
-    responses((status = 200, body = Granted), (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(post, path = "/admin/queues/{name}/admit", operation_id = "admit_by_hand", tag = "operators",
+    params(("name" = QueueName, Path), MaybeKey), request_body = AdmitByHand,
+    responses((status = 200, description = "What was granted", body = Granted)))]
 pub async fn admit(
     State(app): State<App>,
     operator: Operator,
@@ -306,20 +331,26 @@ pub async fn admit(
 }
 
 /// What operators did, newest first.
-#[utoipa::path(get, path = "/admin/audit", tag = "operators", security(("operator" = [])),
-    params(("queue" = Option<String>, Query), ("limit" = Option<i64>, Query), ("before" = Option<i64>, Query)),
-    responses((status = 200, body = AuditPage), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub async fn audit(State(app): State<App>, _: Operator, query: Query) -> Result<Response, Error> {
-    let (limit, before) = query.page()?;
-    let entries = app.queue.audit(query.queue()?.as_ref(), limit, before).await?;
-    let last = entries.last().map(|entry| entry.audit_id);
-    Ok(page("entries", &entries, limit, last).into_response())
+#[utoipa::path(get, path = "/admin/audit", operation_id = "list_audit", tag = "operators",
+    params(("queue" = Option<String>, Query, description = "only this queue", pattern = "^[a-z0-9-]{1,32}$"), PageQuery),
+    responses((status = 200, description = "A page of the trail", body = AuditPage)))]
+pub async fn audit(
+    State(app): State<App>,
+    _: Operator,
+    query: Query,
+) -> Result<Json<AuditPage>, Error> {
+    let page = query.page()?;
+    let entries = app.queue.audit(query.queue()?.as_ref(), page.limit, page.before).await?;
+    let next = page.next(&entries, |entry| entry.audit_id);
+    Ok(Json(AuditPage { entries, next }))
 }
 
 /// A page of the audit.
 #[derive(Serialize, ToSchema)]
 pub struct AuditPage {
-    pub entries: Vec<crate::sql::audit::AuditEntry>,
+    pub entries: Vec<AuditEntry>,
+    /// The `before` of the next page; `null` when this was the last.
+    #[schema(required)]
     pub next: Option<i64>,
 }
 

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use arc_swap::ArcSwap;
+use serde::Serialize;
 use tokio::sync::Mutex;
+use utoipa::ToSchema;
 
 use super::policy::Mode;
 use super::redis::Figures;
@@ -22,6 +24,33 @@ pub const SNAPSHOT_MS: i64 = 200;
 const OUTFLOW_WINDOW_MS: i64 = 10_000;
 /// A queue that nobody has asked for this long is left alone by the ticks.
 const IDLE_MS: i64 = 60_000;
+
+/// Why people wait although they might expect to move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    Paused,
+    Closed,
+    /// Every seat that is not sold is held.
+    Full,
+    SoldOut,
+    /// The state in Redis is in doubt.
+    Rebuilding,
+}
+
+/// Whether the state of a queue in Redis is certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LineState {
+    Ok,
+    Rebuilding,
+}
+
+impl LineState {
+    pub fn in_doubt(doubt: bool) -> Self {
+        if doubt { Self::Rebuilding } else { Self::Ok }
+    }
+}
 
 /// Figures and when they were read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -155,19 +184,19 @@ impl Line {
         !self.doubt.swap(true, Ordering::Relaxed)
     }
 
-    /// Why people wait although they might expect to move, as everybody is told it.
-    pub fn reason(&self) -> Option<&'static str> {
+    /// Why people wait, as everybody is told it.
+    pub fn reason(&self) -> Option<Reason> {
         if self.is_in_doubt() {
-            return Some("rebuilding");
+            return Some(Reason::Rebuilding);
         }
         match self.queue().policy.mode {
-            Mode::Paused => Some("paused"),
-            Mode::Closed => Some("closed"),
+            Mode::Paused => Some(Reason::Paused),
+            Mode::Closed => Some(Reason::Closed),
             Mode::Passthrough => None,
             Mode::Open | Mode::Draining => match self.stock() {
                 Stock { seats: 0, .. } => None,
-                Stock { unsold: 0, .. } => Some("sold_out"),
-                Stock { free: 0, .. } => Some("full"),
+                Stock { unsold: 0, .. } => Some(Reason::SoldOut),
+                Stock { free: 0, .. } => Some(Reason::Full),
                 Stock { .. } => None,
             },
         }

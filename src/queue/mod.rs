@@ -27,7 +27,7 @@ use crate::recent::Recent;
 use crate::redis::Redis;
 use crate::sql::Sql;
 use crate::sql::audit::NewAudit;
-pub use line::Line;
+pub use line::{Line, LineState, Reason};
 pub use place::{Eta, Place, Status};
 use redis::{Joined, RedisLine, Standing};
 pub use sql::{Fate, Queue, Turn};

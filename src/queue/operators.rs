@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::policy::{Policy, PolicyView, TunePolicy};
 use super::sql::{Expected, Queue};
-use super::{Line, Queues};
+use super::{Line, LineState, Queues, Reason};
 use crate::clock::rfc3339;
 use crate::error::{Code, Error};
 use crate::ids::{IdempotencyKey, QueueName};
@@ -21,33 +21,48 @@ pub const GRANT_MAX: i64 = 100_000;
 /// A queue as operators see it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct QueueDetail {
-    #[schema(value_type = String)]
     pub name: QueueName,
     pub policy: PolicyView,
+    /// Grows with each change of the policy; its `ETag`.
     pub version: i64,
-    /// `ok`, or `rebuilding` while the state in Redis is in doubt.
-    pub state: &'static str,
-    pub reason: Option<&'static str>,
+    /// `rebuilding` while the state in Redis is in doubt: then the figures are old.
+    pub state: LineState,
+    /// Why people wait although they might expect to move.
+    #[schema(required)]
+    pub reason: Option<Reason>,
+    #[schema(minimum = 0)]
     pub waiting: i64,
+    #[schema(minimum = 0)]
     pub active: i64,
+    /// The highest number admitted.
     pub serving_number: i64,
     /// Turns ever opened.
+    #[schema(minimum = 0)]
     pub admitted_total: i64,
     /// Those of them that nobody claimed and that gave their credit back.
+    #[schema(minimum = 0)]
     pub unclaimed_total: i64,
-    /// Instant of the last batch, RFC 3339.
+    /// Instant of the last batch.
+    #[schema(required, format = DateTime)]
     pub last_admitted_at: Option<String>,
     /// Admissions a second over the last ten seconds.
+    #[schema(minimum = 0)]
     pub measured_rate_per_second: f64,
+    /// `null`: the queue sells nothing.
+    #[schema(required, minimum = 0)]
     pub free_seats: Option<i64>,
+    /// Free or held.
+    #[schema(required, minimum = 0)]
     pub unsold_seats: Option<i64>,
 }
 
 /// What came of admitting by hand.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Granted {
+    #[schema(minimum = 1, maximum = 100_000)]
     pub count: i64,
     /// Turns ever granted by hand in this queue.
+    #[schema(minimum = 1)]
     pub manual_total: i64,
 }
 
@@ -108,7 +123,7 @@ impl Queues {
             Ok(redis) => self.watch(line, &redis).await,
             Err(error) => Err(error),
         };
-        let state = if fresh.is_err() || line.is_in_doubt() { "rebuilding" } else { "ok" };
+        let state = LineState::in_doubt(fresh.is_err() || line.is_in_doubt());
         let totals = self.sql.totals(queue.id, now - MEASURED_MS).await?;
         let stock = line.stock();
         let figures = line.snapshot().figures;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::redis::Standing;
-use super::{Fate, Line, Queue, Queues, Turn};
+use super::{Fate, Line, Queue, Queues, Reason, Turn};
 use crate::chance;
 use crate::error::Error;
 use crate::ids::{Epoch, QueueName, QueueNumber, UserId};
@@ -24,7 +24,7 @@ pub struct Place {
     /// The epoch in which Redis last confirmed the place.
     pub confirmed: Epoch,
     pub status: Status,
-    pub reason: Option<&'static str>,
+    pub reason: Option<Reason>,
 }
 
 /// Waiting or active, with what goes with it.
@@ -128,7 +128,7 @@ impl Queues {
         let snapshot = line.snapshot();
         let last_seen = snapshot.position(number);
         let position = certain.then_some(last_seen);
-        let reason = if certain { line.reason() } else { Some("rebuilding") };
+        let reason = if certain { line.reason() } else { Some(Reason::Rebuilding) };
         let rate = queue.policy.rate_per_second;
         let flows = if snapshot.outflow > 0.0 { snapshot.outflow } else { rate };
         let eta = position.filter(|_| flows > 0.0 && reason.is_none()).map(|position| {

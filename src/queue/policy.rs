@@ -56,24 +56,32 @@ impl Mode {
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Policy {
     /// Admissions a second, fractions allowed; counts claimed turns.
+    #[schema(minimum = 0, maximum = 20_000)]
     pub rate_per_second: f64,
     /// The bucket's size when an operator set it; `PolicyView` shows the one that is in force.
     #[serde(skip)]
     pub burst: Option<f64>,
     /// Turns at once, strict.
+    #[schema(minimum = 0, maximum = 1_000_000)]
     pub active_max: i64,
     /// How long a claimed turn lasts.
+    #[schema(minimum = 1, maximum = 86_400)]
     pub session_seconds: i64,
     /// How long an admitted person has to come for the turn.
+    #[schema(minimum = 1, maximum = 86_400)]
     pub claim_seconds: i64,
     /// How long seats are held before they must be paid.
+    #[schema(minimum = 1, maximum = 86_400)]
     pub hold_seconds: i64,
     /// Seats in one booking.
+    #[schema(minimum = 1, maximum = 100)]
     pub seats_per_booking_max: i64,
     /// Seats one person may hold or own of a concert; `null`: no limit.
+    #[schema(minimum = 1, maximum = 1_000_000, required)]
     pub seats_per_user_max: Option<i64>,
     pub mode: Mode,
     /// Shown to everybody who waits.
+    #[schema(max_length = 500)]
     pub message: String,
 }
 
@@ -98,8 +106,10 @@ impl Default for Policy {
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct PolicyView {
     #[serde(flatten)]
+    #[schema(inline)]
     pub policy: Policy,
     /// Admissions that may come at once after a lull.
+    #[schema(minimum = 1, maximum = 20_000)]
     pub burst: f64,
 }
 
@@ -114,34 +124,34 @@ impl From<&Policy> for PolicyView {
 #[serde(default, deny_unknown_fields)]
 pub struct TunePolicy {
     #[serde(deserialize_with = "given")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, minimum = 0, maximum = 20_000)]
     pub rate_per_second: Option<f64>,
     #[serde(deserialize_with = "given")]
-    #[schema(value_type = Option<f64>)]
+    #[schema(value_type = Option<f64>, minimum = 1, maximum = 20_000)]
     pub burst: Option<Option<f64>>,
     #[serde(deserialize_with = "given")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, minimum = 0, maximum = 1_000_000)]
     pub active_max: Option<i64>,
     #[serde(deserialize_with = "given")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, minimum = 1, maximum = 86_400)]
     pub session_seconds: Option<i64>,
     #[serde(deserialize_with = "given")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, minimum = 1, maximum = 86_400)]
     pub claim_seconds: Option<i64>,
     #[serde(deserialize_with = "given")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, minimum = 1, maximum = 86_400)]
     pub hold_seconds: Option<i64>,
     #[serde(deserialize_with = "given")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, minimum = 1, maximum = 100)]
     pub seats_per_booking_max: Option<i64>,
     #[serde(deserialize_with = "given")]
-    #[schema(value_type = Option<i64>)]
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 1_000_000)]
     pub seats_per_user_max: Option<Option<i64>>,
     #[serde(deserialize_with = "given")]
     #[schema(nullable = false)]
     pub mode: Option<Mode>,
     #[serde(deserialize_with = "given")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, max_length = 500)]
     pub message: Option<String>,
 }
 

@@ -18,18 +18,18 @@ use crate::ids::{IdempotencyKey, QueueName};
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AuditEntry {
     pub audit_id: i64,
-    /// RFC 3339.
+    #[schema(format = DateTime)]
     pub at: String,
     pub operator: String,
     /// What was done, such as `policy.tune`.
     pub action: String,
     /// To what, such as `queue:main`.
     pub target: String,
-    /// How it was; absent for something new.
-    #[schema(value_type = Option<Object>)]
+    /// How it was; `null` for something new.
+    #[schema(value_type = Option<Value>, required)]
     pub before: Option<Box<RawValue>>,
     /// How it is.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Value>, required)]
     pub after: Option<Box<RawValue>>,
 }
 

@@ -25,12 +25,14 @@ pub struct Check {
     /// What must hold.
     pub what: &'static str,
     /// Rows for which it does not.
+    #[schema(minimum = 0)]
     pub violations: i64,
 }
 
 /// The most turns that were ever open at once, beside the cap of today.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct QueueCheck {
+    #[schema(value_type = crate::ids::QueueName)]
     pub name: String,
     pub active_max: i64,
     pub active_peak: i64,
