@@ -14,6 +14,7 @@ mod ctl;
 mod doctor;
 mod identity;
 mod lua;
+mod openapi;
 mod operators;
 mod outage;
 mod payment;

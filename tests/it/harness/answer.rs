@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex};
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
+use super::document;
+
 /// A base address, and a record of every answer that no client should ever get.
 #[derive(Clone)]
 pub struct Http {
@@ -39,7 +41,7 @@ impl Http {
         &self.base
     }
 
-    /// Answers with status 500, and errors outside the contract's one shape.
+    /// Answers with status 500, errors outside the contract's one shape, and what the OpenAPI document does not promise.
     pub fn blunders(&self) -> Vec<String> {
         self.blunders.lock().unwrap().clone()
     }
@@ -77,6 +79,9 @@ impl Request {
         let answer = self.exchange().await;
         if answer.status == 500 || (answer.status >= 400 && !answer.is_problem()) {
             blunders.lock().unwrap().push(answer.to_string());
+        }
+        if let Some(objection) = answer.objection() {
+            blunders.lock().unwrap().push(format!("{objection}: {answer}"));
         }
         answer
     }
@@ -186,6 +191,15 @@ impl Answer {
         let receipt = self.clone().ok();
         assert_eq!(receipt["payment_result"], "PAID", "{self}");
         receipt
+    }
+
+    /// What the OpenAPI document objects to, where it describes the request.
+    fn objection(&self) -> Option<String> {
+        let nowhere = self.status == 404 && self.json()["code"] == "not_found";
+        let unseen = nowhere || self.header("content-encoding").is_some();
+        let (method, rest) = self.line.split_once(' ')?;
+        let path = rest.split(' ').next()?;
+        if unseen { None } else { document::objection(method, path, (self.status, &self.text)) }
     }
 
     fn is_problem(&self) -> bool {

@@ -6,12 +6,14 @@
 
 mod answer;
 mod app;
+mod document;
 mod identity;
 mod people;
 mod servers;
 
 pub use answer::{Answer, Http, kinds};
 pub use app::{PRICE, TestApp};
+pub use document::{DOCUMENT, objection};
 pub use identity::{ED25519_PUBLIC, Idp, JwtApp, forge, number_of};
 pub use people::{Buyer, Operator};
 pub use servers::{Database, PrivateRedis};
