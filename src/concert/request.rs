@@ -32,6 +32,7 @@ pub struct CreateConcert {
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false, pattern = "^[a-z0-9-]{1,32}$")]
     pub queue: Option<String>,
+    #[schema(min_items = 1)]
     pub tiers: Vec<CreateTier>,
 }
 
@@ -51,6 +52,7 @@ pub struct CreateTier {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum CreateSeats {
+    #[schema(value_type = Vec<SeatId>)]
     Named(Vec<String>),
     Rows(CreateRows),
 }
