@@ -2,8 +2,9 @@
 //! a handler says only what is its own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
-use axum::Json;
+use axum::http::HeaderMap;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
@@ -15,6 +16,7 @@ use utoipa::openapi::{
 };
 use utoipa::{Modify, OpenApi};
 
+use super::page::Page;
 use super::refusals::refusals;
 use super::reply::status;
 use super::{check, health};
@@ -57,9 +59,14 @@ pub struct Document;
 
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", operation_id = "openapi", tag = "health", security(()),
-    responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
-pub async fn document() -> Json<utoipa::openapi::OpenApi> {
-    Json(Document::openapi())
+    responses((status = 200, description = "OpenAPI 3.1", body = Object),
+        (status = 304, description = "Nothing changed")))]
+pub async fn document(headers: HeaderMap) -> axum::response::Response {
+    static PAGE: LazyLock<Page> = LazyLock::new(|| {
+        let json = Document::openapi().to_json().expect("names and texts are always JSON");
+        Page::of(json.into_bytes())
+    });
+    PAGE.answer(&headers)
 }
 
 /// Who may ask.
