@@ -95,8 +95,8 @@ impl App {
         identities: Option<Identities>,
         private_redis: Option<PrivateRedis>,
     ) -> Result<Self, Error> {
-        // One instance has one clock, and so has a test: then nobody can be late by another's.
-        let grace_ms = if clock.is_manual() || config.sql.is_sqlite() { 0 } else { GRACE_MS };
+        // Where everybody goes by one clock, nobody can be late by another's.
+        let grace_ms = if clock.is_shared() || config.sql.is_sqlite() { 0 } else { GRACE_MS };
         let machines = || (redis.clone(), sql.clone());
         let concert = Concerts::new(sql.clone(), clock.clone());
         let queue =

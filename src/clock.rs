@@ -21,7 +21,11 @@ pub enum Clock {
     System,
     /// The machine's clock and so much more: one that is off.
     Shifted(Arc<AtomicI64>),
-    Manual(Arc<AtomicI64>),
+    Manual {
+        now: Arc<AtomicI64>,
+        /// Every instance goes by this one, so none is late by another's.
+        shared: bool,
+    },
 }
 
 impl Clock {
@@ -37,7 +41,12 @@ impl Clock {
 
     /// A clock that stands at `start_ms` until it is advanced.
     pub fn manual(start_ms: i64) -> Self {
-        Self::Manual(Arc::new(AtomicI64::new(start_ms)))
+        Self::Manual { now: Arc::new(AtomicI64::new(start_ms)), shared: true }
+    }
+
+    /// A manual clock of one instance among several, whose clocks may differ from it.
+    pub fn manual_of_one(start_ms: i64) -> Self {
+        Self::Manual { now: Arc::new(AtomicI64::new(start_ms)), shared: false }
     }
 
     /// Milliseconds since 1970.
@@ -48,7 +57,7 @@ impl Clock {
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
             Self::Shifted(by) => Self::System.now_ms() + by.load(Ordering::SeqCst),
-            Self::Manual(now) => now.load(Ordering::SeqCst),
+            Self::Manual { now, .. } => now.load(Ordering::SeqCst),
         }
     }
 
@@ -62,14 +71,19 @@ impl Clock {
 
     /// Moves a test's clock forward. The system's clock is not ours to move, so there it does nothing.
     pub fn advance(&self, by: Duration) {
-        if let Self::Manual(now) | Self::Shifted(now) = self {
+        if let Self::Manual { now, .. } | Self::Shifted(now) = self {
             now.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
         }
     }
 
-    /// Whether a test holds the clock: then there is one instance's time only and no skew to allow for.
+    /// Whether a test holds the clock: the time of machines says nothing about it, and it does not move by itself.
     pub fn is_manual(&self) -> bool {
-        matches!(self, Self::Manual(_))
+        matches!(self, Self::Manual { .. })
+    }
+
+    /// Whether every instance goes by this very clock, so that there is no skew to allow for.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Manual { shared: true, .. })
     }
 }
 

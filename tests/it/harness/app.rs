@@ -72,6 +72,11 @@ impl TestApp {
         TestApp::by_clock(Clock::manual(START_MS), on, settings).await
     }
 
+    /// For stories about the grace: as far as this server knows, other instances go by other clocks.
+    pub async fn among_several(on: Database) -> TestApp {
+        TestApp::by_clock(Clock::manual_of_one(START_MS), on, []).await
+    }
+
     /// For stories about clocks.
     pub async fn by_clock<const N: usize>(
         clock: Clock,
@@ -106,6 +111,14 @@ impl TestApp {
     pub async fn another_instance_by(&self, clock: Clock) -> TestApp {
         let settings = self.settings.clone();
         TestApp::start(settings, clock, self.home.clone(), self.people.clone()).await
+    }
+
+    /// One more server on the same database that cannot reach its Redis.
+    pub async fn another_instance_without_redis(&self) -> TestApp {
+        let mut settings = self.settings.clone();
+        settings.retain(|(name, _)| name != "USHER_REDIS_URL");
+        settings.push(("USHER_REDIS_URL".to_owned(), "redis://127.0.0.1:1".to_owned()));
+        TestApp::start(settings, self.clock.clone(), self.home.clone(), self.people.clone()).await
     }
 
     async fn start(
