@@ -10,10 +10,10 @@ ARGV  1 epoch
       4 number
       5 until_ms
       6.. seat ids   (1 to seats_per_booking_max)
-Reply {"HELD"} | {"TAKEN", seat, …} | {"NOT_ACTIVE"} | {"STALE"}
+Reply {"HELD"} | {"TAKEN", seat, mark, …} | {"NOT_ACTIVE"} | {"STALE"}
 Cost  O(seats)
 Why   Check and mark must be one step: two buyers look at the same seat at once. A mark of one's own is no obstacle:
-      SQL knows whether it is the same booking.
+      SQL knows whether it is the same booking. The marks in the way are told: an old one may be worth a question.
 ]]
 local generation, seats, turns = KEYS[1], KEYS[2], KEYS[3]
 local epoch, now, user, number, until_ms = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), ARGV[5]
@@ -31,6 +31,7 @@ for i = 6, #ARGV do
     local owner, ends = string.match(mark, '^(%d+)|(%d+)$')
     if mark == 'sold' or (owner ~= user and tonumber(ends) > now) then
       taken[#taken + 1] = ARGV[i]
+      taken[#taken + 1] = mark
     end
   end
 end

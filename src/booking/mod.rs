@@ -1,6 +1,7 @@
 //! Seats: hold, look, cancel, and what goes with leaving. A hold is granted by rows in SQL; Redis keeps a copy that
 //! says no quickly. Money is not here.
 
+mod copy;
 pub mod http;
 pub mod redis;
 pub mod sql;
@@ -21,9 +22,7 @@ pub use sql::{Booking, BookingStatus, HoldOutcome};
 /// More seats than any policy allows, so that a list is bounded before its queue is known.
 pub const SEATS_PARSED_MAX: usize = 100;
 
-/// A hold younger than this was made by the very request that looks at it, or hardly before.
-const NEW_MS: i64 = 1_000;
-/// When somebody who was not admitted may try to book again.
+/// When somebody may try to book again whose turn SQL has opened and Redis will know of at the next tick.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The holds and sales of every concert.
@@ -82,51 +81,79 @@ impl Bookings {
 
     /// Holds all of the seats or none.
     pub async fn hold(&self, wish: HoldSeats) -> Result<Booking, Error> {
+        if let Some(booking) = self.inner.sql.held_before(&wish, &self.inner.clock).await? {
+            return Ok(booking);
+        }
         let concert = self.inner.concerts.on_sale(wish.concert).await?;
         if concert.queue != wish.queue {
             return Err(Error::WrongQueue { queue: concert.queue });
         }
         let line = self.inner.queues.line(&concert.queue).await?;
         let hold = self.price(&line, &concert, wish).await?;
-        let marks = self.marks(&line, concert.id).await?;
-        let mut marked = self.mark(&marks, &hold).await?;
-        if marked == Marked::NotActive {
-            self.await_turn(&line, &hold).await?;
-            marked = self.mark(&marks, &hold).await?;
-        }
-        match marked {
-            Marked::Held => {}
-            Marked::Taken(taken) => {
-                metrics::counter!("usher_hold_conflicts_total").increment(1);
-                return Err(Error::SeatsTaken { taken });
-            }
-            Marked::NotActive => return Err(not_yet(None)),
-            Marked::Stale => return Err(Error::queue_rebuilding()),
-        }
-        match self.inner.sql.hold(&hold, &self.inner.clock).await {
-            Ok(HoldOutcome::Held(booking)) => {
-                self.shorten_marks(&marks, &booking).await;
+        let held = self.mark_and_grant(&line, &hold).await;
+        match &held {
+            Ok(booking) => {
                 metrics::counter!("usher_holds_total").increment(1);
                 tracing::info!(booking.id = booking.id.0, concert.id = concert.id.0, "seats held");
+            }
+            Err(Error::SeatsTaken { .. }) => {
+                metrics::counter!("usher_hold_conflicts_total").increment(1);
+                self.claim(&line, &hold).await;
+            }
+            Err(error) if error.code() == Code::PurchaseLimit => self.claim(&line, &hold).await,
+            Err(_) => {}
+        }
+        held
+    }
+
+    /// Redis may refuse, SQL grants; and where SQL refuses, Redis is told.
+    async fn mark_and_grant(&self, line: &Arc<Line>, hold: &Hold) -> Result<Booking, Error> {
+        let marks = self.marks(line, hold.concert).await?;
+        match self.mark_with_patience(line, &marks, hold).await? {
+            Marked::Held => {}
+            Marked::Taken(taken) => {
+                let taken = taken.into_iter().map(|(seat, _)| seat).collect();
+                return Err(Error::SeatsTaken { taken });
+            }
+            Marked::NotActive => return Err(not_yet(None, RETRY_AFTER)),
+            Marked::Stale => return Err(Error::queue_rebuilding()),
+        }
+        match self.inner.sql.hold(hold, &self.inner.clock).await {
+            Ok(HoldOutcome::Held(booking)) => {
+                self.shorten_marks(&marks, &booking).await;
                 Ok(booking)
             }
             Ok(HoldOutcome::Taken(taken)) => {
-                self.copy_truth(&marks, &hold).await;
-                metrics::counter!("usher_hold_conflicts_total").increment(1);
+                self.copy_truth(&marks, hold.user, &hold.seats).await;
                 Err(Error::SeatsTaken { taken })
             }
             Ok(HoldOutcome::NotActive) => {
-                self.copy_truth(&marks, &hold).await;
-                self.await_turn(&line, &hold).await?;
+                self.copy_truth(&marks, hold.user, &hold.seats).await;
+                self.await_turn(line, hold).await?;
                 Err(Error::turn_ended())
             }
             // What became of it is not known: the marks stay, and lapse by themselves.
             Err(error @ Error::OutcomeUnknown { .. }) => Err(error),
             Err(error) => {
-                self.copy_truth(&marks, &hold).await;
+                self.copy_truth(&marks, hold.user, &hold.seats).await;
                 Err(error)
             }
         }
+    }
+
+    /// Marks the seats; once more when what was in the way has gone.
+    async fn mark_with_patience(
+        &self,
+        line: &Arc<Line>,
+        marks: &RedisSeats<'_>,
+        hold: &Hold,
+    ) -> Result<Marked, Error> {
+        match self.mark(marks, hold).await? {
+            Marked::NotActive => self.await_turn(line, hold).await?,
+            Marked::Taken(taken) if self.remove_orphans(marks, hold, &taken).await => {}
+            marked => return Ok(marked),
+        }
+        self.mark(marks, hold).await
     }
 
     /// Checks a wish against the catalogue and the policy, and prices it.
@@ -166,25 +193,6 @@ impl Bookings {
         })
     }
 
-    /// A wish that found its earlier hold has marked the seats anew: they are his no longer than that hold lasts.
-    async fn shorten_marks(&self, marks: &RedisSeats<'_>, booking: &Booking) {
-        let age_ms = self.inner.clock.now_ms() - booking.made_at;
-        if age_ms < NEW_MS || booking.status != BookingStatus::Held {
-            return;
-        }
-        let held = sql::Owner::Held { user: booking.user, until: booking.expires_at };
-        let owners: Vec<_> = booking.seats.iter().map(|seat| (seat.clone(), held)).collect();
-        if let Err(error) = marks.settle(&owners, self.inner.grace_ms).await {
-            tracing::debug!(%error, "the copy of the seats in Redis was not corrected");
-        }
-    }
-
-    async fn mark(&self, marks: &RedisSeats<'_>, hold: &Hold) -> Result<Marked, Error> {
-        let now = self.inner.clock.now_ms();
-        let until = now + hold.hold_ms + self.inner.grace_ms;
-        marks.hold((hold.user, hold.number), now, until, &hold.seats).await
-    }
-
     /// Redis knows of no turn. Either there is none, which is the error; or SQL has opened it a moment ago, and one
     /// tick makes Redis agree.
     async fn await_turn(&self, line: &Arc<Line>, hold: &Hold) -> Result<(), Error> {
@@ -192,7 +200,10 @@ impl Bookings {
         let place =
             self.inner.queues.poll(&queue.name, hold.user, hold.number, queue.epoch).await?;
         match place.status {
-            Status::Waiting { position, .. } => Err(not_yet(position)),
+            Status::Waiting { position, poll_after_ms, .. } => {
+                let retry_after = Duration::from_millis(poll_after_ms.max(0).unsigned_abs());
+                Err(not_yet(position, retry_after))
+            }
             Status::Active { .. } => {
                 self.inner.queues.tick_soon(line).await;
                 Ok(())
@@ -200,26 +211,11 @@ impl Bookings {
         }
     }
 
-    /// Copies what SQL says of these seats into Redis. A failure costs a later refusal by SQL, nothing more.
-    async fn copy_truth(&self, marks: &RedisSeats<'_>, hold: &Hold) {
-        let copied = async {
-            marks.release(hold.user, &hold.seats).await?;
-            let owners =
-                self.inner.sql.owners(hold.concert, &hold.seats, self.inner.clock.now_ms()).await?;
-            marks.settle(&owners, self.inner.grace_ms).await
-        };
-        if let Err(error) = copied.await {
-            tracing::debug!(%error, "the copy of the seats in Redis was not corrected");
+    /// Whoever tries to book uses his turn, also when others have the seats: it is claimed, as by a poll.
+    async fn claim(&self, line: &Arc<Line>, hold: &Hold) {
+        if let Err(error) = self.inner.queues.claim(line, hold.user, hold.number).await {
+            tracing::debug!(%error, "a turn was not claimed by a booking that was refused");
         }
-    }
-
-    async fn marks<'a>(
-        &'a self,
-        line: &'a Line,
-        concert: ConcertId,
-    ) -> Result<RedisSeats<'a>, Error> {
-        let line_in_redis = self.inner.queues.redis_line(line).await?;
-        Ok(RedisSeats::new(&self.inner.redis, &line_in_redis, concert))
     }
 
     /// A booking of this user; another's looks like a missing one.
@@ -231,11 +227,12 @@ impl Bookings {
 
     /// Lets a hold go. Twice is the same as once.
     pub async fn cancel(&self, id: BookingId, user: UserId) -> Result<(), Error> {
-        let cancelled = self.inner.sql.cancel(id, user, &self.inner.clock).await?;
-        if let Some(booking) = cancelled {
+        let booking = self.inner.sql.cancel(id, user, &self.inner.clock).await?;
+        if booking.status == BookingStatus::Held {
             tracing::info!(booking.id = booking.id.0, "hold cancelled");
-            self.release(&[booking]).await;
         }
+        // Also when it was over: the marks may have outlived an earlier cancellation whose answer was lost.
+        self.release(&[booking]).await;
         Ok(())
     }
 
@@ -265,28 +262,6 @@ impl Bookings {
         self.inner.queues.tick_soon(line).await;
     }
 
-    /// Tells Redis that seats are sold.
-    pub async fn sold(&self, booking: &Booking) {
-        let Some(line) = self.inner.queues.line_of_id(booking.queue_id) else { return };
-        if let Ok(marks) = self.marks(&line, booking.concert).await {
-            let sold: Vec<_> =
-                booking.seats.iter().map(|seat| (seat.clone(), sql::Owner::Sold)).collect();
-            if let Err(error) = marks.settle(&sold, self.inner.grace_ms).await {
-                tracing::debug!(%error, "Redis was not told of a sale; SQL refuses the seat all the same");
-            }
-        }
-    }
-
-    async fn release(&self, bookings: &[Booking]) {
-        for booking in bookings {
-            let Some(line) = self.inner.queues.line_of_id(booking.queue_id) else { continue };
-            let Ok(marks) = self.marks(&line, booking.concert).await else { continue };
-            if let Err(error) = marks.release(booking.user, &booking.seats).await {
-                tracing::debug!(%error, "the copy of the seats in Redis was not corrected");
-            }
-        }
-    }
-
     /// The bookings of a user, newest first.
     pub async fn of_user(
         &self,
@@ -302,7 +277,14 @@ impl Bookings {
     /// Marks holds that ran out as expired. May be late or never run: whoever wants the seat looks at the instant.
     pub async fn expire(&self) -> Result<u64, Error> {
         let now = self.inner.clock.now_ms();
-        self.inner.sql.expire(now - self.inner.grace_ms).await
+        let mut total = 0;
+        loop {
+            let expired = self.inner.sql.expire(now - self.inner.grace_ms).await?;
+            total += expired;
+            if expired < sql::EXPIRE_MAX {
+                return Ok(total);
+            }
+        }
     }
 
     pub fn queues(&self) -> &Queues {
@@ -310,9 +292,9 @@ impl Bookings {
     }
 }
 
-/// Still waiting: when to ask again is for `GET /queue` to say in detail.
-fn not_yet(position: Option<i64>) -> Error {
-    Error::NotAdmitted { position, retry_after: RETRY_AFTER }
+/// Still waiting, and told to ask again when a poll would be.
+fn not_yet(position: Option<i64>, retry_after: Duration) -> Error {
+    Error::NotAdmitted { position, retry_after }
 }
 
 /// Not there, or not yours: the same answer.

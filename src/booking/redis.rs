@@ -6,8 +6,11 @@ use super::sql::Owner;
 use crate::error::Error;
 use crate::ids::{ConcertId, Epoch, QueueNumber, SeatId, UserId};
 use crate::queue::redis::RedisLine;
-use crate::redis::script::{Arg, HOLD, RELEASE, SETTLE};
+use crate::redis::script::{Arg, HOLD, RELEASE, Reply, SETTLE};
 use crate::redis::{Connection, Redis};
+
+/// The mark of a seat that was paid for.
+const SOLD: &str = "sold";
 
 /// The seats of one concert in Redis.
 pub struct RedisSeats<'a> {
@@ -17,13 +20,15 @@ pub struct RedisSeats<'a> {
     turns: &'a str,
     seats: String,
     epoch: Epoch,
+    pub concert: ConcertId,
 }
 
 /// What marking seats came to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Marked {
     Held,
-    Taken(Vec<SeatId>),
+    /// These seats, by these marks.
+    Taken(Vec<(SeatId, Owner)>),
     NotActive,
     Stale,
 }
@@ -37,6 +42,7 @@ impl<'a> RedisSeats<'a> {
             turns: &line.keys.turns,
             seats: line.keys.seats(concert),
             epoch: line.epoch,
+            concert,
         }
     }
 
@@ -53,9 +59,7 @@ impl<'a> RedisSeats<'a> {
         let mut reply = HOLD.call((self.redis, &self.connection), keys, args, names(seats)).await?;
         match reply.text()?.as_str() {
             "HELD" => Ok(Marked::Held),
-            "TAKEN" => {
-                Ok(Marked::Taken(reply.rest().filter_map(|seat| SeatId::parse(&seat)).collect()))
-            }
+            "TAKEN" => taken(reply).map(Marked::Taken),
             "NOT_ACTIVE" => Ok(Marked::NotActive),
             "STALE" => Ok(Marked::Stale),
             word => Err(reply.unknown(word)),
@@ -81,7 +85,7 @@ impl<'a> RedisSeats<'a> {
             return Ok(true);
         }
         let mark = |owner: &Owner| match owner {
-            Owner::Sold => "sold".to_owned(),
+            Owner::Sold => SOLD.to_owned(),
             Owner::Held { user, until } => format!("{user}|{}", until + grace_ms),
         };
         let marks = owners
@@ -96,6 +100,25 @@ impl<'a> RedisSeats<'a> {
             word => Err(reply.unknown(word)),
         }
     }
+}
+
+/// Seats and the marks in the way.
+fn taken(mut reply: Reply) -> Result<Vec<(SeatId, Owner)>, Error> {
+    let mut taken = Vec::new();
+    while let Some(seat) = reply.more() {
+        let mark = reply.text()?;
+        let owner = match mark.split_once('|') {
+            Some((user, until)) => user
+                .parse()
+                .ok()
+                .zip(until.parse().ok())
+                .map(|(user, until)| Owner::Held { user: UserId(user), until }),
+            None => (mark == SOLD).then_some(Owner::Sold),
+        };
+        let seat = SeatId::parse(&seat).zip(owner);
+        taken.push(seat.ok_or_else(|| reply.unknown(&mark))?);
+    }
+    Ok(taken)
 }
 
 fn names(seats: &[SeatId]) -> impl Iterator<Item = Arg> {

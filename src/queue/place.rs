@@ -97,6 +97,19 @@ impl Queues {
         }
     }
 
+    /// Claims the open turn of somebody who was heard of without asking for his place.
+    pub async fn claim(
+        &self,
+        line: &Arc<Line>,
+        user: UserId,
+        number: QueueNumber,
+    ) -> Result<(), Error> {
+        match self.sql.fate(line.queue().id, user, number).await? {
+            Fate::Open(turn) => self.active(line, turn).await.map(drop),
+            Fate::Dead | Fate::Unknown => Ok(()),
+        }
+    }
+
     /// Claims the turn if nobody has, and says how long it lasts.
     pub(super) async fn active(&self, line: &Arc<Line>, turn: Turn) -> Result<Place, Error> {
         let (queue, now) = (line.queue(), self.clock.now_ms());

@@ -89,9 +89,9 @@ impl Reply {
         (0..pairs).map(|_| Ok((self.int()?, self.int()?))).collect()
     }
 
-    /// Everything that is left.
-    pub fn rest(self) -> impl Iterator<Item = String> {
-        self.words
+    /// The next text, if there is one: for lists that go on to the end.
+    pub fn more(&mut self) -> Option<String> {
+        self.words.next()
     }
 
     /// A word that is not in the script's header.

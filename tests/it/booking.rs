@@ -76,7 +76,6 @@ stories! {
         let ann = app.active_buyer().await;
         let booking = ann.hold(concert, ["1"]).await.held();
         app.pass(HOLD_SECONDS).await;
-        app.app.housekeep().await.unwrap();
         assert_eq!(ann.status_of(booking).await, "expired");
         assert_eq!(ann.booking(booking).await.ok()["status"], "expired");
         assert_eq!(app.seats(concert).await, "A");
@@ -94,6 +93,89 @@ stories! {
         assert_eq!(ann.status_of(booking).await, "cancelled");
         bob.hold(concert, ["1"]).await.held();
         ann.pay(booking).await.refused(409, "booking_not_held");
+    }
+
+    async fn what_lapsed_stays_expired(app: &TestApp) {
+        let concert = app.concert(["1", "2"]).await;
+        let ann = app.rich_buyer(PRICE).await;
+        let (first, second) =
+            (ann.hold(concert, ["1"]).await.held(), ann.hold(concert, ["2"]).await.held());
+        app.pass(HOLD_SECONDS).await;
+        ann.cancel(first).await.no_content();
+        ann.leave().await.no_content();
+        for booking in [first, second] {
+            assert_eq!(ann.status_of(booking).await, "expired");
+            ann.pay(booking).await.refused(410, "hold_expired");
+        }
+    }
+
+    async fn every_lapsed_hold_is_swept(app: &TestApp) {
+        let concert = app.hall().await;
+        app.operator.tune("main", json!({"mode": "passthrough"})).await;
+        let crowd: Vec<Buyer> = (0..26).map(|_| app.buyer()).collect();
+        let holds = crowd.iter().zip(["A", "B", "C", "D", "E", "F"].iter().cycle()).enumerate();
+        join_all(holds.map(async |(n, (buyer, row))| {
+            buyer.join().await.active();
+            for seat in 1..=20 {
+                buyer.hold_list(concert, &format!("{row}-{}", n / 6 * 20 + seat)).await.held();
+            }
+        }))
+        .await;
+        app.pass(HOLD_SECONDS).await;
+        assert_eq!(app.app.booking.expire().await.unwrap(), 520, "in one sweep");
+    }
+
+    async fn a_key_gives_its_first_answer_again(app: &TestApp) {
+        app.hall().await;
+        let concert = app.concert(["1", "2"]).await;
+        let (ann, bob) = (app.rich_buyer(PRICE).await, app.active_buyer().await);
+        let first = ann.hold_with_key(concert, "1", "once").await.created();
+        bob.hold(concert, ["2"]).await.held();
+        assert_eq!(ann.hold_with_key(concert, "1", "once").await.created(), first);
+        ann.hold_with_key(concert, "2", "once").await.refused(422, "idempotency_key_reuse");
+
+        ann.pay(first["booking_id"].as_i64().unwrap()).await.paid();
+        ann.poll().await.refused(410, "turn_ended");
+        assert_eq!(ann.hold_with_key(concert, "1", "once").await.created(), first, "for ever");
+        assert_eq!(ann.bookings().await.len(), 1);
+    }
+
+    async fn the_key_of_a_hold_in_vain_holds_nothing(app: &TestApp) {
+        app.hall().await;
+        let concert = app.concert(["1", "2"]).await;
+        let (ann, bob) = (app.active_buyer().await, app.active_buyer().await);
+        ann.hold_with_key(concert, "1", "lapses").await.held();
+        let let_go = ann.hold_with_key(concert, "2", "cancelled").await.held();
+        ann.cancel(let_go).await.no_content();
+        ann.hold_with_key(concert, "2", "cancelled").await.refused(410, "hold_expired");
+        app.pass(HOLD_SECONDS).await;
+        ann.hold_with_key(concert, "1", "lapses").await.refused(410, "hold_expired");
+        bob.hold(concert, ["1"]).await.held();
+        ann.hold_with_key(concert, "1", "lapses").await.refused(410, "hold_expired");
+        bob.hold_with_key(concert, "2", "lapses").await.held();
+    }
+
+    async fn a_booking_says_when_to_ask_again(app: &TestApp) {
+        let concert = app.hall().await;
+        app.one_at_a_time().await;
+        app.operator.tune("main", json!({"rate_per_second": 0.01})).await;
+        let bob = app.waiting_buyer().await;
+        let answer = bob.hold(concert, ["A-1"]).await;
+        let seconds: i64 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!(seconds > 1, "the turn is minutes away: {seconds}");
+        answer.refused(403, "not_admitted");
+    }
+
+    async fn who_tries_to_book_has_claimed_the_turn(app: &TestApp) {
+        let concert = app.hall().await;
+        let inside = app.one_at_a_time().await;
+        let bob = app.waiting_buyer().await;
+        inside.hold(concert, ["A-1"]).await.held();
+        app.operator.tune("main", json!({"active_max": 2})).await;
+        app.pass(1).await;
+        bob.hold(concert, ["A-1"]).await.refused(409, "seat_taken");
+        app.pass(61).await;
+        bob.hold(concert, ["A-2"]).await.held();
     }
 
     async fn what_is_paid_cannot_be_cancelled(app: &TestApp) {
@@ -211,5 +293,46 @@ stories! {
         assert_eq!([ids(&first), ids(&rest)].concat(), made);
         assert_eq!(rest["next"], Value::Null);
         assert!(app.buyer().bookings().await.is_empty());
+    }
+}
+
+stories_on_postgres! {
+    async fn a_hold_is_given_away_later_than_it_may_be_paid(on: &Database) {
+        let app = TestApp::among_several(*on).await;
+        let concert = app.hall().await;
+        app.operator.tune("main", json!({"seats_per_user_max": 1})).await;
+        let (ann, bob) = (app.rich_buyer(PRICE).await, app.active_buyer().await);
+        let booking = ann.hold(concert, ["A-1"]).await.held();
+
+        app.pass(HOLD_SECONDS + 1).await;
+        ann.pay(booking).await.refused(410, "hold_expired");
+        bob.hold(concert, ["A-1"]).await.refused(409, "seat_taken");
+        // Without her mark in Redis it is SQL that refuses.
+        ann.cancel(booking).await.no_content();
+        bob.hold(concert, ["A-1"]).await.refused(409, "seat_taken");
+        app.app.housekeep().await.unwrap();
+        ann.hold(concert, ["A-2"]).await.refused(403, "purchase_limit");
+
+        app.pass(1).await;
+        bob.hold(concert, ["A-1"]).await.held();
+        ann.hold(concert, ["A-2"]).await.held();
+        app.finish().await;
+    }
+
+    async fn a_seat_let_go_behind_the_back_of_redis_is_free_again(app: &TestApp) {
+        let concert = app.hall().await;
+        let (ann, bob) = (app.active_buyer().await, app.active_buyer().await);
+        let elsewhere = app.another_instance_without_redis().await;
+        let booking = ann.hold(concert, ["A-1"]).await.held();
+        ann.at(&elsewhere).cancel(booking).await.no_content();
+        bob.hold(concert, ["A-1"]).await.refused(409, "seat_taken");
+        app.pass(5).await;
+        bob.hold(concert, ["A-1"]).await.held();
+
+        let again = ann.hold(concert, ["A-2"]).await.held();
+        ann.at(&elsewhere).cancel(again).await.no_content();
+        ann.cancel(again).await.no_content();
+        bob.hold(concert, ["A-2"]).await.held();
+        elsewhere.stop().await;
     }
 }

@@ -6,10 +6,10 @@ use sea_orm::{
 };
 
 use super::{Booking, BookingStatus};
-use crate::booking::Hold;
+use crate::booking::{Hold, HoldSeats};
 use crate::clock::Clock;
 use crate::error::{Code, Error};
-use crate::ids::SeatId;
+use crate::ids::{ConcertId, IdempotencyKey, SeatId, UserId};
 use crate::sql::entity::{booking, turn};
 use crate::sql::{Sql, commit, from_db, get, placeholders, retried, violated};
 
@@ -22,6 +22,17 @@ pub enum HoldOutcome {
 }
 
 impl Sql {
+    /// What the key of a wish held before, if it has one and held anything.
+    pub async fn held_before(
+        &self,
+        wish: &HoldSeats,
+        clock: &Clock,
+    ) -> Result<Option<Booking>, Error> {
+        let Some(key) = &wish.key else { return Ok(None) };
+        let seats = (wish.concert, wish.seats.as_slice());
+        by_key(self.reader(), (wish.user, key), seats, clock.now_ms()).await
+    }
+
     /// Holds every seat or none; the same wish of the same person finds the hold it made before.
     pub async fn hold(&self, hold: &Hold, clock: &Clock) -> Result<HoldOutcome, Error> {
         retried(|| self.hold_once(hold, clock)).await
@@ -106,26 +117,11 @@ async fn earlier(
     hold: &Hold,
     now: i64,
 ) -> Result<Option<Booking>, Error> {
-    let same = |row: &booking::Model| {
-        row.concert_id == hold.concert.0 && row.seats == SeatId::join(&hold.seats)
-    };
-    if let Some(key) = &hold.key {
-        let keyed = booking::Entity::find()
-            .filter(booking::Column::UserId.eq(hold.user.0))
-            .filter(booking::Column::IdemKey.eq(key.as_str()))
-            .one(transaction)
-            .await
-            .map_err(from_db)?;
-        if let Some(row) = keyed {
-            if !same(&row) {
-                return Err(Error::refused(Code::IdempotencyKeyReuse, "this key held other seats"));
-            }
-            let booking = Booking::try_from(row)?.at(now);
-            return match booking.status {
-                BookingStatus::Held | BookingStatus::Paid => Ok(Some(booking)),
-                _ => Err(Error::refused(Code::HoldExpired, "the hold of this key is over")),
-            };
-        }
+    let seats = (hold.concert, hold.seats.as_slice());
+    if let Some(key) = &hold.key
+        && let Some(booking) = by_key(transaction, (hold.user, key), seats, now).await?
+    {
+        return Ok(Some(booking));
     }
     let mine = booking::Entity::find()
         .filter(booking::Column::QueueId.eq(hold.queue_id))
@@ -135,8 +131,45 @@ async fn earlier(
         .all(transaction)
         .await
         .map_err(from_db)?;
-    let live = mine.into_iter().find(|row| row.expires_at > now && same(row));
+    let live = mine.into_iter().find(|row| row.expires_at > now && is_of(row, seats));
     live.map(Booking::try_from).transpose()
+}
+
+/// The answer that a key had at first, for as long as the hold was not in vain.
+async fn by_key(
+    connection: &impl ConnectionTrait,
+    (user, key): (UserId, &IdempotencyKey),
+    seats: (ConcertId, &[SeatId]),
+    now: i64,
+) -> Result<Option<Booking>, Error> {
+    let row = booking::Entity::find()
+        .filter(booking::Column::UserId.eq(user.0))
+        .filter(booking::Column::IdemKey.eq(key.as_str()))
+        .one(connection)
+        .await
+        .map_err(from_db)?;
+    let Some(row) = row else { return Ok(None) };
+    if !is_of(&row, seats) {
+        return Err(key_reused());
+    }
+    let booking = Booking::try_from(row)?.at(now);
+    match booking.status {
+        BookingStatus::Held => Ok(Some(booking)),
+        BookingStatus::Paid => {
+            Ok(Some(Booking { status: BookingStatus::Held, paid_at: None, ..booking }))
+        }
+        BookingStatus::Expired | BookingStatus::Cancelled => {
+            Err(Error::refused(Code::HoldExpired, "the hold of this key is over"))
+        }
+    }
+}
+
+fn is_of(row: &booking::Model, (concert, seats): (ConcertId, &[SeatId])) -> bool {
+    row.concert_id == concert.0 && row.seats == SeatId::join(seats)
+}
+
+fn key_reused() -> Error {
+    Error::refused(Code::IdempotencyKeyReuse, "this key held other seats")
 }
 
 /// Refuses more seats than one person may have of a concert.
@@ -190,7 +223,7 @@ async fn insert(
     };
     row.insert(transaction).await.map_err(|error| {
         if violated(&error, "booking_key_is_unique") || violated(&error, "booking.idem_key") {
-            Error::refused(Code::IdempotencyKeyReuse, "this key held other seats")
+            key_reused()
         } else {
             from_db(error)
         }

@@ -20,8 +20,8 @@ use crate::sql::{Sql, commit, from_db, get, placeholders, retried};
 
 pub use hold::HoldOutcome;
 
-/// How many bookings one sweep marks as expired: a short transaction that comes again.
-const EXPIRE_MAX: u64 = 500;
+/// How many bookings one transaction marks as expired, so that it is a short one.
+pub(super) const EXPIRE_MAX: u64 = 500;
 
 /// Where a booking stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
@@ -131,13 +131,13 @@ impl Sql {
         rows.into_iter().map(Booking::try_from).collect()
     }
 
-    /// Cancels a hold. `None`: it was over already.
+    /// Cancels a hold, unless it is over already; the booking as it was found.
     pub async fn cancel(
         &self,
         id: BookingId,
         user: UserId,
         clock: &Clock,
-    ) -> Result<Option<Booking>, Error> {
+    ) -> Result<Booking, Error> {
         retried(|| self.cancel_once(id, user, clock)).await
     }
 
@@ -146,20 +146,21 @@ impl Sql {
         id: BookingId,
         user: UserId,
         clock: &Clock,
-    ) -> Result<Option<Booking>, Error> {
+    ) -> Result<Booking, Error> {
         let transaction = self.begin().await?;
         let (turn, row) = locked(&transaction, id, user).await?;
-        let booking = Booking::try_from(row)?;
+        let now = clock.now_ms();
+        let booking = Booking::try_from(row)?.at(now);
         match booking.status {
             BookingStatus::Held => {}
             BookingStatus::Paid => {
                 return Err(Error::refused(Code::BookingNotHeld, "this booking is paid"));
             }
-            BookingStatus::Expired | BookingStatus::Cancelled => return Ok(None),
+            BookingStatus::Expired | BookingStatus::Cancelled => return Ok(booking),
         }
-        set_cancelled(&transaction, &[booking.id.0]).await?;
+        self.set_cancelled(&transaction, &[booking.id.0]).await?;
         if let Some(turn) = turn.filter(|turn| turn.ended_at.is_none()) {
-            let others = held_until(&transaction, &booking, clock.now_ms()).await?;
+            let others = held_until(&transaction, &booking, now).await?;
             let row = turn::ActiveModel {
                 queue_id: Set(turn.queue_id),
                 seq: Set(turn.seq),
@@ -169,7 +170,7 @@ impl Sql {
             row.update(&transaction).await.map_err(from_db)?;
         }
         commit(transaction).await?;
-        Ok(Some(booking))
+        Ok(booking)
     }
 
     /// Closes a number, wherever it stands, and cancels its owner's unpaid holds in that queue: they are returned.
@@ -207,10 +208,44 @@ impl Sql {
             .all(&transaction)
             .await
             .map_err(from_db)?;
-        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-        set_cancelled(&transaction, &ids).await?;
+        let now = clock.now_ms();
+        // What lapsed is expired, whether or not a sweep has said so.
+        let live = rows.into_iter().filter(|row| row.expires_at > now);
+        let bookings: Vec<Booking> = live.map(Booking::try_from).collect::<Result<_, _>>()?;
+        let ids: Vec<i64> = bookings.iter().map(|booking| booking.id.0).collect();
+        self.set_cancelled(&transaction, &ids).await?;
         commit(transaction).await?;
-        rows.into_iter().map(Booking::try_from).collect()
+        Ok(bookings)
+    }
+
+    /// Cancels bookings and lets go of their seats, whose claims are locked in the house's order: seats by their bytes.
+    async fn set_cancelled(
+        &self,
+        transaction: &DatabaseTransaction,
+        ids: &[i64],
+    ) -> Result<(), Error> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        booking::Entity::update_many()
+            .col_expr(booking::Column::Status, Expr::value(BookingStatus::Cancelled.as_str()))
+            .filter(booking::Column::Id.is_in(ids.iter().copied()))
+            .exec(transaction)
+            .await
+            .map_err(from_db)?;
+        let claims = format!(
+            "SELECT seat_id FROM seat_claim WHERE booking_id IN ({}) ORDER BY concert_id, seat_id {}",
+            placeholders(1, 1, ids.len()),
+            self.lock("COLLATE \"C\" FOR UPDATE")
+        );
+        let values = ids.iter().map(|id| (*id).into());
+        transaction.query_all_raw(self.statement(&claims, values)).await.map_err(from_db)?;
+        seat_claim::Entity::delete_many()
+            .filter(seat_claim::Column::BookingId.is_in(ids.iter().copied()))
+            .exec(transaction)
+            .await
+            .map(drop)
+            .map_err(from_db)
     }
 
     /// Who has these seats at `now`.
@@ -240,12 +275,12 @@ impl Sql {
         Ok(owners)
     }
 
-    /// Marks holds that ran out before an instant as expired; says how many.
+    /// Marks holds that ran out before an instant as expired, the oldest first and `EXPIRE_MAX` at most; says how many.
     pub async fn expire(&self, ran_out_before: i64) -> Result<u64, Error> {
         let transaction = self.begin().await?;
         let expire = format!(
             "UPDATE booking SET status = 'expired' WHERE id IN (SELECT id FROM booking
-             WHERE status = 'held' AND expires_at <= $1 ORDER BY id LIMIT {EXPIRE_MAX} {})",
+             WHERE status = 'held' AND expires_at <= $1 ORDER BY expires_at LIMIT {EXPIRE_MAX} {})",
             self.lock("FOR UPDATE SKIP LOCKED")
         );
         let statement = self.statement(&expire, [ran_out_before.into()]);
@@ -291,22 +326,4 @@ pub(crate) async fn held_until(
 
 fn of_user(id: BookingId, user: UserId) -> sea_orm::Select<booking::Entity> {
     booking::Entity::find_by_id(id.0).filter(booking::Column::UserId.eq(user.0))
-}
-
-async fn set_cancelled(transaction: &DatabaseTransaction, ids: &[i64]) -> Result<(), Error> {
-    if ids.is_empty() {
-        return Ok(());
-    }
-    booking::Entity::update_many()
-        .col_expr(booking::Column::Status, Expr::value(BookingStatus::Cancelled.as_str()))
-        .filter(booking::Column::Id.is_in(ids.iter().copied()))
-        .exec(transaction)
-        .await
-        .map_err(from_db)?;
-    seat_claim::Entity::delete_many()
-        .filter(seat_claim::Column::BookingId.is_in(ids.iter().copied()))
-        .exec(transaction)
-        .await
-        .map(drop)
-        .map_err(from_db)
 }

@@ -88,8 +88,16 @@ impl Buyer {
     }
 
     pub async fn hold_list(&self, concert_id: i64, seat_no: &str) -> Answer {
+        self.wish(concert_id, seat_no).send().await
+    }
+
+    pub async fn hold_with_key(&self, concert_id: i64, seat_no: &str, key: &str) -> Answer {
+        self.wish(concert_id, seat_no).header("idempotency-key", key).send().await
+    }
+
+    fn wish(&self, concert_id: i64, seat_no: &str) -> Request {
         let body = json!({"user_id": self.user_id, "concert_id": concert_id, "seat_no": seat_no});
-        self.request("POST", "/booking").json(&body).send().await
+        self.request("POST", "/booking").json(&body)
     }
 
     pub async fn booking(&self, booking_id: i64) -> Answer {

@@ -1,6 +1,7 @@
 //! `hold`: every requested seat marked for one buyer, or none.
 
 use usher::booking::redis::Marked;
+use usher::booking::sql::Owner;
 use usher::ids::QueueNumber;
 
 use super::stage::{NOW, Stage, in_each_epoch, on_an_open_queue, seat, user};
@@ -48,10 +49,11 @@ async fn every_taken_seat_is_named_and_none_is_marked() {
             stage.seats().hold(who, NOW, UNTIL, &seats).await.unwrap()
         };
         assert_eq!(hold((user(1), ann), &["A1", "A3"]).await, Marked::Held);
+        let mark = Owner::Held { user: user(1), until: UNTIL };
         let before = stage.keyspace().await;
         for _ in 0..2 {
             let taken = hold((user(2), bob), &["A1", "A2", "A3", "A4"]).await;
-            assert_eq!(taken, Marked::Taken(vec![seat("A1"), seat("A3")]));
+            assert_eq!(taken, Marked::Taken(vec![(seat("A1"), mark), (seat("A3"), mark)]));
             assert_eq!(stage.keyspace().await, before);
         }
     })
@@ -66,12 +68,15 @@ async fn a_mark_stands_before_its_end_and_not_at_it() {
         for (now, free) in [(UNTIL - 1, false), (UNTIL, true), (UNTIL + 1, true)] {
             stage.marks("A1", user(1), UNTIL).await;
             let marked = stage.seats().hold((user(2), bob), now, now + 9, &[seat("A1")]).await;
-            let expected = if free { Marked::Held } else { Marked::Taken(vec![seat("A1")]) };
+            let mark = Owner::Held { user: user(1), until: UNTIL };
+            let expected =
+                if free { Marked::Held } else { Marked::Taken(vec![(seat("A1"), mark)]) };
             assert_eq!(marked.unwrap(), expected, "{} ms after the end", now - UNTIL);
         }
         // Who comes late for his own seat finds it taken.
         let marked = stage.seats().hold((user(1), ann), UNTIL + 1, UNTIL + 9, &[seat("A1")]).await;
-        assert_eq!(marked.unwrap(), Marked::Taken(vec![seat("A1")]));
+        let mark = Owner::Held { user: user(2), until: UNTIL + 10 };
+        assert_eq!(marked.unwrap(), Marked::Taken(vec![(seat("A1"), mark)]));
         let marked = stage.seats().hold((user(3), cy), UNTIL + 10, UNTIL + 19, &[seat("A1")]).await;
         assert_eq!(marked.unwrap(), Marked::Held);
         assert_eq!(stage.shown("seats:9").await, "A1=3|NOW+300019");
@@ -83,11 +88,11 @@ async fn a_mark_stands_before_its_end_and_not_at_it() {
 async fn a_sold_seat_is_taken_for_everybody_and_for_ever() {
     on_an_open_queue(async |stage| {
         let [ann, ..] = admitted(stage).await;
-        stage.seats().settle(&[(seat("A1"), usher::booking::sql::Owner::Sold)], 0).await.unwrap();
+        stage.seats().settle(&[(seat("A1"), Owner::Sold)], 0).await.unwrap();
         let later = NOW + 900_000;
         for now in [NOW, later] {
             let marked = stage.seats().hold((user(1), ann), now, now + 1, &[seat("A1")]).await;
-            assert_eq!(marked.unwrap(), Marked::Taken(vec![seat("A1")]));
+            assert_eq!(marked.unwrap(), Marked::Taken(vec![(seat("A1"), Owner::Sold)]));
         }
         assert_eq!(stage.shown("seats:9").await, "A1=sold");
     })
@@ -101,7 +106,8 @@ async fn nobody_is_taken_for_somebody_with_a_similar_id() {
         let [ann, ..] = admitted(stage).await;
         stage.marks("A1", user(11), UNTIL).await;
         let marked = stage.seats().hold((user(1), ann), NOW, UNTIL, &[seat("A1")]).await;
-        assert_eq!(marked.unwrap(), Marked::Taken(vec![seat("A1")]));
+        let mark = Owner::Held { user: user(11), until: UNTIL };
+        assert_eq!(marked.unwrap(), Marked::Taken(vec![(seat("A1"), mark)]));
     })
     .await;
 }
