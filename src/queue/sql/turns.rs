@@ -259,8 +259,11 @@ impl Sql {
         user: UserId,
         number: QueueNumber,
     ) -> Result<Fate, Error> {
-        let sql = "SELECT * FROM turn WHERE queue_id = $1 AND (seq = $2
-                   OR (user_id = $3 AND admitted_at IS NOT NULL AND issued >= $2)) ORDER BY seq = $2 DESC LIMIT 1";
+        // One statement sees one moment. Two arms, because for an OR SQLite reads every turn of the queue.
+        let sql = "SELECT turn.*, 1 AS choice FROM turn WHERE queue_id = $1 AND seq = $2
+                   UNION ALL SELECT turn.*, 2 AS choice FROM turn
+                   WHERE queue_id = $1 AND user_id = $3 AND admitted_at IS NOT NULL AND issued >= $2
+                   ORDER BY choice LIMIT 1";
         let statement = self.statement(sql, [queue_id.into(), number.0.into(), user.0.into()]);
         match self.reader().query_one_raw(statement).await.map_err(from_db)? {
             None => Ok(Fate::Unknown),
