@@ -15,7 +15,7 @@ use crate::concert::{Concerts, CreateConcert, CreateRows, CreateSeats, CreateTie
 use crate::config::{Config, RedisConfig};
 use crate::embedded::PrivateRedis;
 use crate::error::{Code, Error};
-use crate::http::limits::Limits;
+use crate::http::limits::{Limits, place};
 use crate::ids::{QueueName, UserId};
 use crate::payment::Payments;
 use crate::queue::{Place, Queues};
@@ -145,6 +145,11 @@ impl App {
         &self,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
+        let place = place();
+        let work = async move {
+            let _place = place;
+            work.await
+        };
         match tokio::time::timeout(WORK_TIMEOUT, self.work.spawn(work)).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(panic)) => {

@@ -11,7 +11,7 @@ use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::Response;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection::Peer;
 use crate::app::App;
@@ -98,7 +98,7 @@ pub async fn of_address(
     Ok(next.run(request).await)
 }
 
-/// How many requests of one kind are served at once; more are refused at once rather than queued.
+/// How many requests of one kind are at work at once; more are refused at once rather than queued.
 #[derive(Clone)]
 pub struct Bulkhead(Arc<Semaphore>);
 
@@ -114,12 +114,22 @@ pub async fn shed(
     request: Request,
     next: Next,
 ) -> Result<Response, Error> {
-    let Ok(_place) = room.try_acquire() else {
+    let Ok(place) = room.try_acquire_owned() else {
         return Err(Error::Busy {
             code: Code::Overloaded,
             detail: "too many requests of this kind at once".to_owned(),
             retry_after: Duration::from_secs(1),
         });
     };
-    Ok(next.run(request).await)
+    Ok(PLACE.scope(Arc::new(place), next.run(request)).await)
+}
+
+tokio::task_local! {
+    static PLACE: Arc<OwnedSemaphorePermit>;
+}
+
+/// The place of the request that this task serves. Work that goes on without its client keeps it until it is done:
+/// else people who hang up could pile up work without bound.
+pub fn place() -> Option<Arc<OwnedSemaphorePermit>> {
+    PLACE.try_with(Arc::clone).ok()
 }

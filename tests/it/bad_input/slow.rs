@@ -4,8 +4,15 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
+use axum::extract::Request;
+use axum::routing::get;
+use axum::{Router, middleware};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
 use tokio::time::timeout;
+use tower::ServiceExt;
+use usher::http::limits::{Bulkhead, shed};
 
 use super::{Reply, connect, raw, read_to_end, request};
 use crate::harness::*;
@@ -47,6 +54,40 @@ async fn linger(http: &Http) -> Duration {
     stream.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
     assert_eq!(read_to_end(&mut stream).await.text(), "");
     since.elapsed()
+}
+
+/// One place for two addresses: at one of them work waits until it is let go.
+#[tokio::test]
+async fn whoever_hangs_up_keeps_his_place_until_his_work_is_done() {
+    play::<TestApp>(Database::Sqlite, async |app| {
+        let (begun, gate) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (app, begins, opens) = (app.app.clone(), begun.clone(), gate.clone());
+        let work = app.work.clone();
+        let at_work = async move || {
+            let work = async move {
+                begins.notify_one();
+                opens.notified().await;
+                Ok(())
+            };
+            app.detached(work).await
+        };
+        let shed = middleware::from_fn_with_state(Bulkhead::of(1), shed);
+        let routes = Router::new().route("/work", get(at_work)).route("/rest", get(async || ()));
+        let shop: Router = routes.route_layer(shed);
+        let ask = |path| shop.clone().oneshot(Request::get(path).body(Body::empty()).unwrap());
+
+        let client = tokio::spawn(ask("/work"));
+        begun.notified().await;
+        client.abort();
+        assert!(client.await.unwrap_err().is_cancelled());
+        assert_eq!(ask("/rest").await.unwrap().status(), 503, "the work goes on");
+
+        gate.notify_one();
+        work.close();
+        work.wait().await;
+        assert_eq!(ask("/rest").await.unwrap().status(), 200, "the work is done");
+    })
+    .await;
 }
 
 /// A head has five seconds and a body ten, however busily they trickle; both listeners keep to it.
