@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::error::{Code, Error};
 use crate::ids::{IdempotencyKey, UserId};
 use crate::sql::entity::{account, booking, seat_claim, transfer, turn};
-use crate::sql::{Sql, commit, from_db, retried};
+use crate::sql::{Sql, awaited, commit, from_db, retried};
 
 /// What paying came to.
 #[derive(Debug)]
@@ -27,14 +27,19 @@ pub enum Paid {
 
 impl Sql {
     pub async fn pay(&self, wish: &PayBooking, clock: &Clock) -> Result<Paid, Error> {
-        retried(|| self.pay_once(wish, clock)).await
+        let outcome = retried(|| self.pay_once(wish, clock)).await;
+        outcome.map_err(|error| awaited(error, wish.key.as_ref()))
     }
 
     async fn pay_once(&self, wish: &PayBooking, clock: &Clock) -> Result<Paid, Error> {
         let transaction = self.begin().await?;
-        let locked = locked(&transaction, wish.booking, wish.user).await;
-        let (turn, row) = locked.map_err(|error| awaited(error, wish.key.as_ref()))?;
+        let (turn, row) = locked(&transaction, wish.booking, wish.user).await?;
         let booking = Booking::try_from(row)?;
+        let claimed = self.lock_claims(&transaction, &booking).await?;
+        let account = locked_account(&transaction, wish.user).await?;
+        // Judged after every lock is held: two requests with one key meet at the account, whatever they pay for, and
+        // whoever gives the seats away looks at a later clock than we do.
+        let now = clock.now_ms();
         if let Some(key) = &wish.key {
             let used = by_key(&transaction, wish.user, TransferKind::Purchase, key).await?;
             if used.is_some_and(|transfer| transfer.reference != booking.id.to_string()) {
@@ -54,15 +59,6 @@ impl Sql {
                 return Err(Error::refused(Code::BookingNotHeld, "this booking was cancelled"));
             }
         }
-        let claims = claims_of(&booking).order_by_asc(seat_claim::Column::SeatId).lock_exclusive();
-        let claimed = claims.all(&transaction).await.map_err(from_db)?.len();
-        let account = account::Entity::find_by_id(wish.user.0)
-            .lock_exclusive()
-            .one(&transaction)
-            .await
-            .map_err(from_db)?;
-        // Read after every lock is held: whoever gives the seats away judges later than we do.
-        let now = clock.now_ms();
         if now >= booking.expires_at || claimed != booking.seats.len() {
             return Err(expired());
         }
@@ -85,23 +81,32 @@ impl Sql {
         Ok(Paid::Now { receipt, booking, turn_ended })
     }
 
+    /// Locks the seats that a booking has, by their bytes whatever the database sorts by; says how many they are.
+    async fn lock_claims(
+        &self,
+        transaction: &DatabaseTransaction,
+        booking: &Booking,
+    ) -> Result<usize, Error> {
+        let claims = format!(
+            "SELECT seat_id FROM seat_claim WHERE booking_id = $1 {}",
+            self.lock("ORDER BY seat_id COLLATE \"C\" FOR UPDATE")
+        );
+        let statement = self.statement(&claims, [booking.id.0.into()]);
+        Ok(transaction.query_all_raw(statement).await.map_err(from_db)?.len())
+    }
+
     pub async fn top_up(&self, wish: &TopUp, clock: &Clock) -> Result<Transfer, Error> {
-        retried(|| self.top_up_once(wish, clock)).await
+        let outcome = retried(|| self.top_up_once(wish, clock)).await;
+        outcome.map_err(|error| awaited(error, wish.key.as_ref()))
     }
 
     async fn top_up_once(&self, wish: &TopUp, clock: &Clock) -> Result<Transfer, Error> {
         let transaction = self.begin().await?;
         // The account's row is the lock under which a key is looked up: two requests with one key meet here.
         let make = "INSERT INTO account (user_id, balance, version) VALUES ($1, 0, 0) ON CONFLICT (user_id) DO NOTHING";
-        transaction
-            .execute_raw(self.statement(make, [wish.user.0.into()]))
-            .await
-            .map_err(|error| awaited(from_db(error), wish.key.as_ref()))?;
-        let account = account::Entity::find_by_id(wish.user.0)
-            .lock_exclusive()
-            .one(&transaction)
-            .await
-            .map_err(|error| awaited(from_db(error), wish.key.as_ref()))?;
+        let made = self.statement(make, [wish.user.0.into()]);
+        transaction.execute_raw(made).await.map_err(from_db)?;
+        let account = locked_account(&transaction, wish.user).await?;
         if let Some(key) = &wish.key
             && let Some(before) = by_key(&transaction, wish.user, TransferKind::TopUp, key).await?
         {
@@ -158,14 +163,6 @@ impl Transfer {
     }
 }
 
-/// A lock that stays taken may be held by the same request, still at work: what became of it is not known yet.
-fn awaited(error: Error, key: Option<&IdempotencyKey>) -> Error {
-    match error {
-        Error::Unavailable { source, .. } if key.is_some() => Error::OutcomeUnknown { source },
-        other => other,
-    }
-}
-
 fn expired() -> Error {
     Error::refused(
         Code::HoldExpired,
@@ -173,8 +170,12 @@ fn expired() -> Error {
     )
 }
 
-fn claims_of(booking: &Booking) -> sea_orm::Select<seat_claim::Entity> {
-    seat_claim::Entity::find().filter(seat_claim::Column::BookingId.eq(booking.id.0))
+async fn locked_account(
+    transaction: &DatabaseTransaction,
+    user: UserId,
+) -> Result<Option<account::Model>, Error> {
+    let account = account::Entity::find_by_id(user.0).lock_exclusive().one(transaction).await;
+    account.map_err(from_db)
 }
 
 /// Writes one movement: the balance and the ledger row that explains it.

@@ -22,6 +22,7 @@ use sea_orm::{
 use crate::chance;
 use crate::config::SqlConfig;
 use crate::error::{Error, Machine};
+use crate::ids::IdempotencyKey;
 
 /// How long a request waits for a connection: longer would outlive its own deadline.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -153,6 +154,15 @@ pub async fn commit(transaction: DatabaseTransaction) -> Result<(), Error> {
         Error::Unavailable { source, .. } => Error::OutcomeUnknown { source },
         definite => definite,
     })
+}
+
+/// A request with a key that waits in vain may wait for itself, sent before and still at work: until that is done, what
+/// became of it is not known.
+pub fn awaited(error: Error, key: Option<&IdempotencyKey>) -> Error {
+    match error {
+        Error::Unavailable { source, .. } if key.is_some() => Error::OutcomeUnknown { source },
+        other => other,
+    }
 }
 
 /// Runs a whole transaction again when the database broke it off to resolve a deadlock.

@@ -12,6 +12,14 @@ async fn about_to_pay(app: &TestApp, money: i64) -> (Buyer, i64) {
     (buyer, booking)
 }
 
+async fn ten_holds(buyer: &Buyer, concert: i64) -> Vec<i64> {
+    let mut bookings = Vec::new();
+    for n in 1..=10 {
+        bookings.push(buyer.hold_list(concert, &format!("A-{n}")).await.held());
+    }
+    bookings
+}
+
 stories! {
     async fn a_booking_is_paid_once(app: &TestApp) {
         let concert = app.concert(["1", "2"]).await;
@@ -124,6 +132,26 @@ stories! {
         ann.pay_with_key(second, "k").await.refused(422, "idempotency_key_reuse");
         assert_eq!(ann.balance().await, PRICE);
         ann.pay_with_key(second, "l").await.paid();
+    }
+
+    async fn one_key_and_two_bookings_at_the_same_instant(app: &TestApp) {
+        app.operator.create_queue("vip", json!({})).await;
+        let seats = json!({"rows": ["A"], "per_row": 10});
+        let lounge = app.concert_in("vip", seats).await;
+        let ann = app.rich_buyer(20 * PRICE).await;
+        let in_hall = ten_holds(&ann, app.hall().await).await;
+        ann.join_queue("vip").await.active();
+        let in_lounge = ten_holds(&ann, lounge).await;
+
+        // Different turns: nothing but the account makes the two meet.
+        for (round, (one, other)) in in_hall.into_iter().zip(in_lounge).enumerate() {
+            let key = format!("round {round}");
+            let (one, other) = tokio::join!(ann.pay_with_key(one, &key), ann.pay_with_key(other, &key));
+            let (paid, refused) = if one.status == 200 { (one, other) } else { (other, one) };
+            paid.paid();
+            refused.refused(422, "idempotency_key_reuse");
+        }
+        assert_eq!(ann.balance().await, 10 * PRICE);
     }
 
     async fn a_charge_and_a_payment_may_share_a_key(app: &TestApp) {

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::error::{Code, Error};
 use crate::ids::{ConcertId, IdempotencyKey, SeatId, UserId};
 use crate::sql::entity::{booking, turn};
-use crate::sql::{Sql, commit, from_db, get, placeholders, retried, violated};
+use crate::sql::{Sql, awaited, commit, from_db, get, placeholders, retried, violated};
 
 /// What SQL made of a hold.
 #[derive(Debug)]
@@ -35,7 +35,8 @@ impl Sql {
 
     /// Holds every seat or none; the same wish of the same person finds the hold it made before.
     pub async fn hold(&self, hold: &Hold, clock: &Clock) -> Result<HoldOutcome, Error> {
-        retried(|| self.hold_once(hold, clock)).await
+        let outcome = retried(|| self.hold_once(hold, clock)).await;
+        outcome.map_err(|error| awaited(error, hold.key.as_ref()))
     }
 
     async fn hold_once(&self, hold: &Hold, clock: &Clock) -> Result<HoldOutcome, Error> {
