@@ -166,7 +166,41 @@ stories! {
     }
 }
 
+/// Nobody knows whether it happened, and that is what the client is told.
+fn outcome_unknown(answer: Answer) {
+    let problem = answer.refused(503, "outcome_unknown");
+    assert_eq!(problem["retryable"], true);
+}
+
 stories_on_postgres! {
+    async fn what_a_lost_commit_did_is_found_and_not_done_again(app: &TestApp) {
+        let wire = Wire::to(app.setting("USHER_DATABASE_URL")).await;
+        let far = app.another_instance_over(&wire).await;
+        let concert = app.concert(["1"]).await;
+        let ann = app.active_buyer().await;
+        let ann_from_afar = ann.at(&far);
+
+        wire.lose_next_commit();
+        outcome_unknown(ann_from_afar.top_up_with_key(PRICE, "k").await);
+        assert_eq!(ann.balance().await, PRICE, "it happened");
+        assert_eq!(ann_from_afar.top_up_with_key(PRICE, "k").await.ok()["balance"], PRICE);
+
+        wire.lose_next_commit();
+        outcome_unknown(ann_from_afar.hold(concert, ["1"]).await);
+        let [lost] = ann.bookings().await.try_into().expect("it happened");
+        let booking = ann_from_afar.hold(concert, ["1"]).await.held();
+        assert_eq!(lost["booking_id"], booking);
+
+        wire.lose_next_commit();
+        outcome_unknown(ann_from_afar.pay(booking).await);
+        assert_eq!(ann.status_of(booking).await, "paid", "it happened");
+        assert_eq!(ann_from_afar.pay(booking).await.paid()["balance"], 0);
+
+        assert_eq!(ann.history("").await["entries"].as_array().unwrap().len(), 2);
+        assert_eq!(ann.bookings().await.len(), 1);
+        far.stop().await;
+    }
+
     async fn without_sql_nothing_is_granted(app: &TestApp) {
         let concert = app.hall().await;
         let ann = app.rich_buyer(PRICE).await;

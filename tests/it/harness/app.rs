@@ -13,7 +13,7 @@ use usher::server::{Doors, Loops, Running};
 
 use super::identity::Identity;
 use super::servers::{Home, redis_url, take_keys};
-use super::{Answer, Buyer, Database, Http, Operator, Stage};
+use super::{Answer, Buyer, Database, Http, Operator, Stage, Wire};
 
 /// What every seat costs unless a story says otherwise.
 pub const PRICE: i64 = 5_000;
@@ -115,9 +115,18 @@ impl TestApp {
 
     /// One more server on the same database that cannot reach its Redis.
     pub async fn another_instance_without_redis(&self) -> TestApp {
+        self.another_instance_with("USHER_REDIS_URL", "redis://127.0.0.1:1").await
+    }
+
+    /// One more server, whose way to PostgreSQL is this wire.
+    pub async fn another_instance_over(&self, wire: &Wire) -> TestApp {
+        self.another_instance_with("USHER_DATABASE_URL", wire.url()).await
+    }
+
+    async fn another_instance_with(&self, name: &str, value: &str) -> TestApp {
         let mut settings = self.settings.clone();
-        settings.retain(|(name, _)| name != "USHER_REDIS_URL");
-        settings.push(("USHER_REDIS_URL".to_owned(), "redis://127.0.0.1:1".to_owned()));
+        settings.retain(|(other, _)| other != name);
+        settings.push((name.to_owned(), value.to_owned()));
         TestApp::start(settings, self.clock.clone(), self.home.clone(), self.people.clone()).await
     }
 

@@ -10,6 +10,7 @@ mod document;
 mod identity;
 mod people;
 mod servers;
+mod wire;
 
 pub use answer::{Answer, Http, kinds};
 pub use app::{PRICE, TestApp};
@@ -17,6 +18,7 @@ pub use document::{DOCUMENT, objection};
 pub use identity::{ED25519_PUBLIC, Idp, JwtApp, forge, number_of};
 pub use people::{Buyer, Operator};
 pub use servers::{Database, PrivateRedis};
+pub use wire::Wire;
 
 pub use futures_util::future::join_all;
 pub use serde_json::{Value, json};
