@@ -167,11 +167,10 @@ impl Bookings {
                 format!("at most {seats_max} seats a booking"),
             ));
         }
-        let catalogue = self.inner.concerts.seats(concert.id).await?;
+        let hall = self.inner.concerts.hall(concert.id).await?;
         let mut amount = 0;
         for wanted in &wish.seats {
-            let seat = catalogue.iter().find(|seat| seat.id == *wanted);
-            amount += seat.map(|seat| seat.price).ok_or_else(|| {
+            amount += hall.price(wanted).ok_or_else(|| {
                 Error::refused(
                     Code::SeatNotFound,
                     format!("concert {} has no seat {wanted}", concert.id),

@@ -7,14 +7,14 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::listing::{ConcertsView, SeatLetters, json};
+use super::hall::ConcertDetail;
+use super::listing::{ConcertsView, SeatLetters};
 use super::sql::ConcertSums;
-use super::{ChangeConcert, CreateConcert, Seat};
+use super::{ChangeConcert, CreateConcert};
 use crate::app::App;
 use crate::error::{Code, Error};
 use crate::http::extract::{AdminJson, Body, Operator, Path, Query};
-use crate::http::page::Page;
-use crate::ids::{ConcertId, QueueName, SeatId};
+use crate::ids::{ConcertId, QueueName};
 
 /// Concerts that have not started, with their seats.
 #[utoipa::path(get, path = "/concerts", operation_id = "list_concerts", tag = "concert", security(()),
@@ -35,54 +35,6 @@ pub async fn list(
     }
 }
 
-/// A concert: its tiers and prices, and its seats in order.
-#[derive(Serialize, ToSchema)]
-pub struct ConcertDetail {
-    pub concert_id: ConcertId,
-    pub title: String,
-    pub place: String,
-    /// Unix seconds.
-    #[serde(rename = "concert_dateTime")]
-    pub concert_date_time: i64,
-    #[schema(value_type = QueueName)]
-    pub queue: String,
-    pub tiers: Vec<TierDetail>,
-    /// Every seat, in the order of `GET /concerts/{id}/seats`.
-    #[schema(value_type = Vec<SeatId>)]
-    pub seats: Vec<String>,
-}
-
-/// Seats of one price.
-#[derive(Serialize, ToSchema)]
-pub struct TierDetail {
-    pub name: String,
-    /// Minor units.
-    #[schema(minimum = 1, maximum = 1_000_000_000)]
-    pub price: i64,
-    #[schema(value_type = Vec<SeatId>)]
-    pub seats: Vec<String>,
-}
-
-impl TierDetail {
-    /// The tiers of a hall, in the order in which their first seats stand.
-    fn of(seats: &[Seat]) -> Vec<Self> {
-        let mut tiers: Vec<Self> = Vec::new();
-        for seat in seats {
-            match tiers.iter_mut().find(|tier| tier.name == seat.tier && tier.price == seat.price) {
-                Some(tier) => tier.seats.push(seat.id.to_string()),
-                None => {
-                    tiers.push(Self {
-                        name: seat.tier.clone(),
-                        price: seat.price,
-                        seats: vec![seat.id.to_string()],
-                    });
-                }
-            }
-        }
-        tiers
-    }
-}
-
 /// A concert: what does not change. Also after its start.
 #[utoipa::path(get, path = "/concerts/{id}", operation_id = "get_concert", tag = "concert", security(()),
     params(("id" = ConcertId, Path)),
@@ -93,17 +45,8 @@ pub async fn show(
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let concert = app.concert.concert(id).await?;
-    let seats = app.concert.seats(id).await?;
-    let detail = ConcertDetail {
-        concert_id: id,
-        concert_date_time: concert.starts_at / 1_000,
-        queue: concert.queue.to_string(),
-        title: concert.title,
-        place: concert.place,
-        tiers: TierDetail::of(&seats),
-        seats: seats.iter().map(|seat| seat.id.to_string()).collect(),
-    };
-    Ok(Page::of(json(&detail)?).answer(&headers))
+    let hall = app.concert.hall(id).await?;
+    Ok(hall.page(&concert)?.answer(&headers))
 }
 
 /// One letter a seat: what a seat map asks for again and again.

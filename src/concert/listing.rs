@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::hall::Hall;
 use super::{Concert, Seat, SeatStatus};
 use crate::clock::rfc3339;
 use crate::error::Error;
@@ -68,17 +69,17 @@ pub struct SeatLetters {
     pub seats: String,
 }
 
-/// A concert with its seats and the status of those that are not free.
-pub type Hall = (Concert, Arc<Vec<Seat>>, HashMap<SeatId, SeatStatus>);
+/// A concert, its hall, and the status of the seats that are not free.
+pub type Occupied = (Concert, Arc<Hall>, HashMap<SeatId, SeatStatus>);
 
 impl Listing {
-    pub fn build(halls: &[Hall], now: i64) -> Result<Self, Error> {
+    pub fn build(occupied: &[Occupied], now: i64) -> Result<Self, Error> {
         let (mut views, mut each, mut letters) = (Vec::new(), HashMap::new(), HashMap::new());
         let mut all_letters = Vec::new();
-        for (concert, seats, taken) in halls {
+        for (concert, hall, taken) in occupied {
             let status =
                 |seat: &Seat| taken.get(&seat.id).copied().unwrap_or(SeatStatus::Available);
-            let row: String = seats.iter().map(|seat| status(seat).letter()).collect();
+            let row: String = hall.seats.iter().map(|seat| status(seat).letter()).collect();
             let meaning = (
                 concert.id,
                 &concert.title,
@@ -87,7 +88,7 @@ impl Listing {
                 concert.queue.as_str(),
                 &row,
             );
-            let view = ConcertsView { concerts: vec![view(concert, seats, status)] };
+            let view = ConcertsView { concerts: vec![view(concert, &hall.seats, status)] };
             each.insert(concert.id, Page::meaning(json(&view)?, &meaning));
             views.extend(view.concerts);
             let page =

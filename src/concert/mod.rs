@@ -1,5 +1,6 @@
 //! The catalogue: concerts, their seats and prices, and what of them is left. It grants nothing.
 
+pub mod hall;
 pub mod http;
 pub mod listing;
 mod request;
@@ -17,6 +18,7 @@ use crate::error::{Code, Error};
 use crate::ids::{ConcertId, QueueName};
 use crate::recent::Recent;
 use crate::sql::Sql;
+use hall::Hall;
 use listing::Listing;
 pub use request::{ChangeConcert, CreateConcert, CreateRows, CreateSeats, CreateTier};
 pub use sql::{Concert, Seat, TierSums};
@@ -68,8 +70,7 @@ struct Inner {
     clock: Clock,
     listing: Recent<Arc<Listing>>,
     sums: Recent<Arc<Vec<sql::ConcertSums>>>,
-    /// Seats and tiers never change once a concert is made.
-    halls: ArcSwap<HashMap<ConcertId, Arc<Vec<Seat>>>>,
+    halls: ArcSwap<HashMap<ConcertId, Arc<Hall>>>,
 }
 
 impl Concerts {
@@ -102,21 +103,20 @@ impl Concerts {
         Ok(concert)
     }
 
-    /// The seats of a concert, in order.
-    pub async fn seats(&self, id: ConcertId) -> Result<Arc<Vec<Seat>>, Error> {
-        if let Some(seats) = self.inner.halls.load().get(&id) {
-            return Ok(seats.clone());
+    pub async fn hall(&self, id: ConcertId) -> Result<Arc<Hall>, Error> {
+        if let Some(hall) = self.inner.halls.load().get(&id) {
+            return Ok(hall.clone());
         }
-        let seats = Arc::new(self.inner.sql.seats(id).await?);
-        if seats.is_empty() {
+        let hall = Arc::new(Hall::new(self.inner.sql.seats(id).await?));
+        if hall.seats.is_empty() {
             return Err(missing(id));
         }
         self.inner.halls.rcu(|halls| {
             let mut halls = HashMap::clone(halls);
-            halls.insert(id, seats.clone());
+            halls.insert(id, hall.clone());
             halls
         });
-        Ok(seats)
+        Ok(hall)
     }
 
     /// Every concert that has not started, with the status of its seats, at most a second old.
@@ -126,13 +126,13 @@ impl Concerts {
 
     async fn list(&self) -> Result<Arc<Listing>, Error> {
         let now = self.inner.clock.now_ms();
-        let mut halls = Vec::new();
+        let mut occupied = Vec::new();
         for concert in self.inner.sql.concerts_on_sale(now).await? {
-            let seats = self.seats(concert.id).await?;
+            let hall = self.hall(concert.id).await?;
             let taken = self.inner.sql.taken(concert.id, now).await?;
-            halls.push((concert, seats, taken));
+            occupied.push((concert, hall, taken));
         }
-        Ok(Arc::new(Listing::build(&halls, now)?))
+        Ok(Arc::new(Listing::build(&occupied, now)?))
     }
 
     pub async fn create(

@@ -20,7 +20,7 @@ use crate::sql::{Sql, commit, from_db, get};
 const SEATS_PER_INSERT: usize = 5_000;
 
 /// One performance.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Concert {
     pub id: ConcertId,
     pub queue_id: i64,
