@@ -8,7 +8,6 @@ use arc_swap::ArcSwapOption;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::listing::json;
 use super::{Concert, Seat};
 use crate::error::Error;
 use crate::http::page::Page;
@@ -41,7 +40,7 @@ impl Hall {
         {
             return Ok(last.1.clone());
         }
-        let page = Arc::new(Page::of(json(&ConcertDetail::of(concert, &self.seats))?));
+        let page = Arc::new(Page::of(&ConcertDetail::of(concert, &self.seats))?);
         self.page.store(Some(Arc::new((concert.clone(), page.clone()))));
         Ok(page)
     }

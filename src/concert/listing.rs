@@ -89,14 +89,14 @@ impl Listing {
                 &row,
             );
             let view = ConcertsView { concerts: vec![view(concert, &hall.seats, status)] };
-            each.insert(concert.id, Page::meaning(json(&view)?, &meaning));
+            each.insert(concert.id, Page::meaning(&view, &meaning)?);
             views.extend(view.concerts);
             let page =
                 SeatLetters { concert_id: concert.id, as_of: rfc3339(now), seats: row.clone() };
-            letters.insert(concert.id, Page::meaning(json(&page)?, &row));
+            letters.insert(concert.id, Page::meaning(&page, &row)?);
             all_letters.push(each[&concert.id].etag().to_owned());
         }
-        let all = Page::meaning(json(&ConcertsView { concerts: views })?, &all_letters);
+        let all = Page::meaning(&ConcertsView { concerts: views }, &all_letters)?;
         Ok(Self { all, each, letters })
     }
 }
@@ -115,9 +115,4 @@ fn view(concert: &Concert, seats: &[Seat], status: impl Fn(&Seat) -> SeatStatus)
             .map(|seat| SeatView { seat_id: seat.id.clone(), seat_status: status(seat) })
             .collect(),
     }
-}
-
-pub fn json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(value)
-        .map_err(|error| Error::Internal { context: "a listing has no JSON", source: error.into() })
 }

@@ -62,10 +62,8 @@ pub struct Document;
     responses((status = 200, description = "OpenAPI 3.1", body = Object),
         (status = 304, description = "Nothing changed")))]
 pub async fn document(headers: HeaderMap) -> axum::response::Response {
-    static PAGE: LazyLock<Page> = LazyLock::new(|| {
-        let json = Document::openapi().to_json().expect("names and texts are always JSON");
-        Page::of(json.into_bytes())
-    });
+    static PAGE: LazyLock<Page> =
+        LazyLock::new(|| Page::of(&Document::openapi()).expect("names and texts are always JSON"));
     PAGE.answer(&headers)
 }
 

@@ -10,6 +10,9 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use serde::Serialize;
+
+use crate::error::Error;
 
 /// Less fits into a packet as it is.
 const PACKED_BYTES_MIN: usize = 1_024;
@@ -25,15 +28,16 @@ pub struct Page {
 
 impl Page {
     /// A page that changes when its bytes do.
-    pub fn of(json: Vec<u8>) -> Self {
+    pub fn of(value: &impl Serialize) -> Result<Self, Error> {
+        let json = json(value)?;
         let etag = tag(&json);
-        Self { plain: json.into(), packed: OnceLock::new(), etag }
+        Ok(Self { plain: json.into(), packed: OnceLock::new(), etag })
     }
 
     /// A page that changes when `meaning` does: what that leaves out, such as the time of building, may differ
     /// between equal pages.
-    pub fn meaning(json: Vec<u8>, meaning: &impl Hash) -> Self {
-        Self { plain: json.into(), packed: OnceLock::new(), etag: tag(meaning) }
+    pub fn meaning(value: &impl Serialize, meaning: &impl Hash) -> Result<Self, Error> {
+        Ok(Self { plain: json(value)?.into(), packed: OnceLock::new(), etag: tag(meaning) })
     }
 
     pub fn etag(&self) -> &str {
@@ -77,6 +81,11 @@ impl Page {
     }
 }
 
+fn json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(value)
+        .map_err(|error| Error::Internal { context: "a page has no JSON", source: error.into() })
+}
+
 /// Weak: pages of one meaning need not be the same bytes.
 fn tag(meaning: &impl Hash) -> String {
     let mut hasher = DefaultHasher::new();
@@ -111,14 +120,14 @@ mod tests {
 
     #[test]
     fn what_is_packed_is_packed_once_and_unpacks() {
-        let page = Page::of(b"seats ".repeat(1_000));
+        let page = Page::of(&"seats ".repeat(1_000)).unwrap();
         let (packed, again) = (page.packed().unwrap(), page.packed().unwrap());
         assert_eq!(packed.as_ptr(), again.as_ptr());
         let mut plain = Vec::new();
         flate2::read::GzDecoder::new(&*packed).read_to_end(&mut plain).unwrap();
         assert_eq!(plain, page.plain);
         assert!(packed.len() < plain.len() / 10, "{}", packed.len());
-        assert!(Page::of(b"seats".to_vec()).packed().is_none());
+        assert!(Page::of(&"seats").unwrap().packed().is_none());
     }
 
     fn takes(accepted: &str) -> bool {

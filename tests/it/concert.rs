@@ -80,6 +80,18 @@ stories! {
         assert!(detail.to_string().contains(r#"["B-2","A-10","A-9"]"#), "{detail}");
     }
 
+    async fn what_is_announced_anew_is_shown(app: &TestApp) {
+        let concert = app.concert(["1"]).await;
+        let path = format!("/concerts/{concert}");
+        let before = app.get(&path).await.status(200);
+        let change = json!({"place": "Barn"});
+        app.operator.send("PUT", &format!("/admin/concerts/{concert}"), change).await.ok();
+
+        let after = app.get(&path).await.status(200);
+        assert_ne!(after.header("etag"), before.header("etag"));
+        assert_eq!(after.ok()["place"], "Barn");
+    }
+
     async fn an_unknown_concert_is_not_found(app: &TestApp) {
         for path in ["/concerts/999", "/concerts/999/seats"] {
             app.get(path).await.refused(404, "concert_not_found");
