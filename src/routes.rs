@@ -45,7 +45,7 @@ pub fn public(app: App) -> Router {
         .merge(SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json")));
     // A probe is answered however much its address asks for.
     let limited =
-        closed(api).layer(middleware::from_fn_with_state(app.clone(), limits::of_address));
+        closed(api).layer(middleware::from_fn_with_state(app.limits.clone(), limits::of_address));
     wrapped(limited.merge(health_routes()), app)
 }
 

@@ -14,7 +14,6 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection::Peer;
-use crate::app::App;
 use crate::config::HttpConfig;
 use crate::error::{Code, Error};
 use crate::ids::UserId;
@@ -88,12 +87,12 @@ fn too_many(who: &str) -> Error {
 
 /// Middleware: refuses an address that asks too often.
 pub async fn of_address(
-    State(app): State<App>,
+    State(limits): State<Arc<Limits>>,
     request: Request,
     next: Next,
 ) -> Result<Response, Error> {
     if let Some(Peer(peer)) = request.extensions().get() {
-        app.limits.check_address(*peer, request.headers())?;
+        limits.check_address(*peer, request.headers())?;
     }
     Ok(next.run(request).await)
 }
