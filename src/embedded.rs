@@ -146,8 +146,16 @@ impl Server {
             Self::Child(child) => drop(child.wait().await),
             // Redis says nothing unasked: the only thing there is to read is the end of the connection.
             Self::Found => {
-                while let Ok(connection) = UnixStream::connect(socket).await {
-                    let _ = connection.readable().await;
+                use std::io::ErrorKind::{ConnectionRefused, NotFound};
+                loop {
+                    match UnixStream::connect(socket).await {
+                        Ok(connection) => drop(connection.readable().await),
+                        Err(error) if matches!(error.kind(), ConnectionRefused | NotFound) => {
+                            return;
+                        }
+                        // Ours is the fault, such as too many open files: it says nothing of the server.
+                        Err(_) => {}
+                    }
                     sleep(PROBE_PAUSE).await;
                 }
             }

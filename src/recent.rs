@@ -13,6 +13,8 @@ use crate::error::{Code, Error};
 
 /// A machine that did not answer is left alone for this long.
 const PAUSE_MS: i64 = 200;
+/// And for this long nobody waits for whoever asks it anew.
+const FAILING_MS: i64 = 5_000;
 /// No machine has failed yet.
 const NEVER: i64 = i64::MIN;
 
@@ -40,22 +42,44 @@ impl Renewal {
         if let Some(known) = known() {
             return Ok(known);
         }
-        let fails = || self.failed_at.load(Ordering::Relaxed) != NEVER;
         let _one = match self.asking.try_lock() {
             Ok(one) => one,
-            Err(_) if fails() => return Err(unanswered()),
+            Err(_) if self.failed_within(clock, FAILING_MS) => return Err(unanswered()),
             Err(_) => self.asking.lock().await,
         };
         if let Some(known) = known() {
             return Ok(known);
         }
-        let since = clock.now_ms().saturating_sub(self.failed_at.load(Ordering::Relaxed));
-        if (0..PAUSE_MS).contains(&since) {
+        if self.failed_within(clock, PAUSE_MS) {
             return Err(unanswered());
         }
+        let mut asking = Asking { renewal: self, clock, since: clock.now_ms(), answered: false };
         let asked = ask().await;
+        asking.answered = true;
         self.failed_at.store(if asked.is_ok() { NEVER } else { clock.now_ms() }, Ordering::Relaxed);
         asked
+    }
+
+    fn failed_within(&self, clock: &Clock, span_ms: i64) -> bool {
+        let failed_at = self.failed_at.load(Ordering::Relaxed);
+        (0..span_ms).contains(&clock.now_ms().saturating_sub(failed_at))
+    }
+}
+
+/// Whoever hangs up takes his question with him; that it was not answered is remembered all the same.
+struct Asking<'a> {
+    renewal: &'a Renewal,
+    clock: &'a Clock,
+    since: i64,
+    answered: bool,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let now = self.clock.now_ms();
+        if !self.answered && now - self.since >= PAUSE_MS {
+            self.renewal.failed_at.store(now, Ordering::Relaxed);
+        }
     }
 }
 
@@ -93,11 +117,14 @@ impl<T: Clone> Recent<T> {
         age_ms_max: i64,
         ask: impl AsyncFnOnce() -> Result<T, Error>,
     ) -> Result<T, Error> {
+        // Age counts from the coming: an answer that took long is still the answer to all who waited for it.
+        let came = clock.now_ms();
         let known = || {
             let last = self.last.load();
             let (at, answer) = &**last.as_ref()?;
             // A clock that was put back makes no answer young.
-            (0..age_ms_max).contains(&(clock.now_ms() - at)).then(|| answer.clone())
+            let young = came - at < age_ms_max && *at <= clock.now_ms();
+            young.then(|| answer.clone())
         };
         self.renewal
             .renew(clock, known, async || {
@@ -141,6 +168,7 @@ mod tests {
         assert!(first.as_mut().now_or_never().is_none());
         let mut second = Box::pin(recent.get(&clock, AGE_MS, fails));
         assert!(second.as_mut().now_or_never().is_none(), "it waits");
+        clock.advance(Duration::from_millis(2 * AGE_MS as u64));
         tell.send(1).unwrap();
         assert_eq!((first.await.unwrap(), second.await.unwrap()), (1, 1));
     }
@@ -160,5 +188,29 @@ mod tests {
         tell.send(3).unwrap();
         assert_eq!(asks.await.unwrap(), 3);
         assert_eq!(recent.last(), Some(3));
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_forgotten_in_time() {
+        let (clock, recent) = (Clock::manual(0), Recent::default());
+        recent.get(&clock, AGE_MS, fails).await.unwrap_err();
+        clock.advance(Duration::from_millis(FAILING_MS as u64));
+        let (tell, told) = oneshot::channel();
+        let mut asks = Box::pin(recent.get(&clock, AGE_MS, async || Ok(told.await.unwrap())));
+        assert!(asks.as_mut().now_or_never().is_none());
+        let mut waits = Box::pin(recent.get(&clock, AGE_MS, fails));
+        assert!(waits.as_mut().now_or_never().is_none(), "it waits");
+        tell.send(1).unwrap();
+        assert_eq!((asks.await.unwrap(), waits.await.unwrap()), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn whoever_hangs_up_while_a_machine_hangs_leaves_word() {
+        let (clock, recent) = (Clock::manual(0), Recent::default());
+        let mut asks = Box::pin(recent.get(&clock, AGE_MS, std::future::pending));
+        assert!(asks.as_mut().now_or_never().is_none());
+        clock.advance(Duration::from_millis(PAUSE_MS as u64));
+        drop(asks);
+        recent.get(&clock, AGE_MS, async || Ok(1)).await.expect_err("left alone for a moment");
     }
 }

@@ -1,7 +1,7 @@
 //! Identity tokens of a provider: its keys, as a file holds them, and what its tokens must say.
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, JwkSet, KeyAlgorithm};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
@@ -141,11 +141,28 @@ fn read_keys(bytes: &[u8]) -> Result<Vec<NamedKey>, String> {
             candidates.into_iter().find_map(|(key, algorithm)| Some((None, key.ok()?, algorithm)));
         return Ok(vec![key.ok_or("the PEM file holds no public key of RSA, P-256 or Ed25519")?]);
     }
-    let secret = bytes.trim_ascii();
+    let decoded = STANDARD.decode(bytes).unwrap_or_default();
+    let is_public =
+        [b"ssh-".as_slice(), b"ecdsa-", b"sk-"].iter().any(|kind| bytes.starts_with(kind));
+    if is_public || is_der(bytes) || is_der(&decoded) {
+        return Err("a public key comes as a PEM file or in a key set".to_owned());
+    }
+    let secret = bytes;
     if secret.len() < 32 {
         return Err("an HMAC secret has at least 32 bytes".to_owned());
     }
     Ok(vec![(None, DecodingKey::from_secret(secret), Algorithm::HS256)])
+}
+
+/// Whether these bytes are one whole structure of ASN.1, as keys are.
+fn is_der(bytes: &[u8]) -> bool {
+    let length = match bytes {
+        [0x30, short @ 0..=0x7f, ..] => 2 + usize::from(*short),
+        [0x30, 0x81, length, ..] => 3 + usize::from(*length),
+        [0x30, 0x82, high, low, ..] => 4 + usize::from(u16::from_be_bytes([*high, *low])),
+        _ => return false,
+    };
+    length == bytes.len()
 }
 
 fn algorithm_of(jwk: &jsonwebtoken::jwk::Jwk) -> Option<Algorithm> {
@@ -181,6 +198,12 @@ mod tests {
             r#"{"kty":"OKP","crv":"Ed25519","x":"Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE"}"#;
         for lone in [jwk.to_owned(), format!("\n {jwk}"), format!("[{jwk}]")] {
             assert!(read_keys(lone.as_bytes()).is_err(), "{lone}");
+        }
+        let der = STANDARD.decode(body).unwrap();
+        let ssh =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBm/RAlphM3+hUG6wWfcO5bIUIaqMLa2ywxcOK1wMWbh ann";
+        for key in [der.as_slice(), body.as_bytes(), ssh.as_bytes()] {
+            assert!(read_keys(key).is_err(), "{key:?}");
         }
         assert_eq!(read_keys(&[b'x'; 32]).unwrap()[0].2, Algorithm::HS256);
     }

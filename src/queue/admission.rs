@@ -4,6 +4,7 @@
 //! batch again: the rows are keyed by number, so doing it twice is doing it once.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::line::Line;
@@ -127,7 +128,15 @@ impl Queues {
         }
         let measure = async || self.clock.skew_ms(self.redis.clock_ms()).await;
         let skew_ms = self.skew.get(&self.clock, SKEW_MS, measure).await?;
-        if skew_ms.abs() <= SKEW_MS_MAX {
+        let is_off = skew_ms.abs() > SKEW_MS_MAX;
+        if self.clock_is_off.swap(is_off, Ordering::Relaxed) != is_off {
+            tracing::warn!(
+                skew_ms,
+                is_off,
+                "Redis's clock and ours; while they are apart this instance admits nobody"
+            );
+        }
+        if !is_off {
             return Ok(());
         }
         Err(Error::Busy {

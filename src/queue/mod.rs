@@ -13,7 +13,7 @@ pub mod sql;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -62,6 +62,8 @@ pub struct Inner {
     pub(crate) config: QueueConfig,
     /// How far Redis's clock is ahead of ours.
     skew: Recent<i64>,
+    /// Whether the clock was off when it was last compared.
+    clock_is_off: AtomicBool,
     lines: ArcSwap<HashMap<QueueName, Arc<Line>>>,
     seen_at: AtomicI64,
 }
@@ -80,6 +82,7 @@ impl Queues {
             concerts,
             config,
             skew: Recent::default(),
+            clock_is_off: AtomicBool::new(false),
             lines: ArcSwap::default(),
             seen_at: AtomicI64::new(0),
         };

@@ -21,8 +21,11 @@ impl Queues {
             return Ok(());
         };
         let lineage = self.redis.connection().await?.lineage.clone();
-        if self.sql.replace_lineage(&seal, &lineage, self.clock.now_ms()).await? {
-            self.refresh().await?;
+        if self.sql.replace_lineage(&seal, &lineage, self.clock.now_ms()).await?
+            && let Err(error) = self.refresh().await
+        {
+            // The seal is broken: from here on a start must not fail. The interval reads again.
+            tracing::warn!(%error, "the queues could not be read again");
         }
         Ok(())
     }

@@ -124,11 +124,12 @@ impl Redis {
         }
     }
 
-    /// The server's clock in milliseconds, over a connection of its own.
+    /// The server's clock in milliseconds, over the connection of the hot calls: it is theirs that matters.
     pub async fn clock_ms(&self) -> Result<i64, Error> {
-        let mut own = self.own().await?;
-        let (seconds, micros): (i64, i64) =
-            self.within_deadline(async { redis::cmd("TIME").query_async(&mut own).await }).await?;
+        let mut shared = self.connection().await?.shared.clone();
+        let (seconds, micros): (i64, i64) = self
+            .within_deadline(async { redis::cmd("TIME").query_async(&mut shared).await })
+            .await?;
         Ok(seconds * 1_000 + micros / 1_000)
     }
 
