@@ -23,7 +23,7 @@ pub enum Error {
     #[error("this concert is sold through the queue `{queue}`")]
     WrongQueue { queue: QueueName },
     /// Somebody else has these seats.
-    #[error("{} of the seats are taken", taken.len())]
+    #[error("somebody else has some of these seats")]
     SeatsTaken { taken: Vec<SeatId> },
 
     /// Not now: the same request may succeed later.

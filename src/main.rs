@@ -112,11 +112,12 @@ async fn serve(file: Option<PathBuf>, demo: bool) -> anyhow::Result<()> {
     }
 }
 
-/// The first SIGTERM or SIGINT asks to stop. A second one ends the process where it stands: a private Redis goes on,
+/// The first SIGTERM, SIGINT or SIGHUP (a terminal that was closed) asks to stop. A second one ends the process where it stands: a private Redis goes on,
 /// and the next start finds it with its line.
 fn listen_for_signals() -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate()).context("no signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("no signals")?;
+    let mut hangup = signal(SignalKind::hangup()).context("no signals")?;
     let stop = CancellationToken::new();
     let told = stop.clone();
     tokio::spawn(async move {
@@ -124,6 +125,7 @@ fn listen_for_signals() -> anyhow::Result<CancellationToken> {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                _ = hangup.recv() => {}
             }
             if told.is_cancelled() {
                 std::process::exit(1);

@@ -190,7 +190,7 @@ stories! {
             401
             {"code":"token_missing","detail":"send the queue token in `Token-Auth`","request_id":"…","retryable":false,"status":401,"title":"Unauthorized","type":"about:blank"}
             409
-            {"booking_result":"seat_taken","code":"seat_taken","detail":"1 of the seats are taken","request_id":"…","retryable":false,"status":409,"taken":["A-1"],"title":"Conflict","type":"about:blank"}
+            {"booking_result":"seat_taken","code":"seat_taken","detail":"somebody else has some of these seats","request_id":"…","retryable":false,"status":409,"taken":["A-1"],"title":"Conflict","type":"about:blank"}
             403
             {"booking_result":"wrong_queue","code":"wrong_queue","detail":"this concert is sold through the queue `vip`","queue":"vip","request_id":"…","retryable":false,"status":403,"title":"Forbidden","type":"about:blank"}
             403

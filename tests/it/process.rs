@@ -146,9 +146,11 @@ mod sqlite {
         }
         assert!(!redis_serves(data.path()).await);
 
-        let shop = Shop::open(data.path()).await;
+        let mut shop = Shop::open(data.path()).await;
         assert_eq!(shop.buyer(1, Some(ann.token())).poll().await.waiting(), 1);
-        shop.stop().await;
+        shop.signal("-HUP").await;
+        assert_eq!(shop.end().await.code(), Some(0), "a closed terminal stops it, too");
+        assert!(!redis_serves(data.path()).await);
     }
 
     /// The program that stands in for Redis tells Usher to stop, and only then becomes Redis.
