@@ -1,6 +1,7 @@
 //! The few long-lived things, and how they are built. Cheap to clone; no rules, no I/O of its own.
 
 use std::future::Future;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,18 +31,29 @@ const WORK_TIMEOUT: Duration = Duration::from_secs(5);
 /// The demo concert is a month away.
 const DEMO_STARTS_IN_SECONDS: i64 = 30 * 86_400;
 
-/// Everything a handler may need.
+/// Everything a handler may need. Every request clones it, so it is one pointer.
 #[derive(Clone)]
-pub struct App {
+pub struct App(Arc<Parts>);
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// What an `App` is made of.
+pub struct Parts {
     pub queue: Queues,
     pub concert: Concerts,
     pub booking: Bookings,
     pub payment: Payments,
-    pub config: Arc<Config>,
+    pub config: Config,
     pub clock: Clock,
-    pub tokens: Arc<Tokens>,
+    pub tokens: Tokens,
     /// `None`: everybody is who he says (`open`).
-    pub identities: Arc<Option<Identities>>,
+    pub identities: Option<Identities>,
     pub limits: Arc<Limits>,
     pub sql: Sql,
     pub redis: Redis,
@@ -105,22 +117,22 @@ impl App {
             Bookings::new(machines(), clock.clone(), concert.clone(), queue.clone(), grace_ms);
         let work = TaskTracker::new();
         let payment = Payments::new(sql.clone(), clock.clone(), booking.clone(), work.clone());
-        Ok(Self {
+        Ok(Self(Arc::new(Parts {
             queue,
             concert,
             booking,
             payment,
-            tokens: Arc::new(Tokens::new(&config.auth)),
-            identities: Arc::new(identities),
+            tokens: Tokens::new(&config.auth),
+            identities,
             limits: Arc::new(Limits::new(&config.http)),
-            config: Arc::new(config),
+            config,
             clock,
             sql,
             redis,
             private_redis,
             work,
             metrics: telemetry::metrics()?,
-        })
+        })))
     }
 
     /// The random name of the database, which prefixes every key in Redis.
@@ -180,6 +192,8 @@ impl App {
         let expired = self.booking.expire().await?;
         let ended = self.queue.end_forgotten_turns().await?;
         self.limits.forget_idle();
+        // Samples of times are kept one by one until they are summed up, whether or not anybody asks for the figures.
+        self.metrics.run_upkeep();
         if expired + ended > 0 {
             tracing::info!(expired, ended, "housekeeping");
         }

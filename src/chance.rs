@@ -12,11 +12,7 @@ pub fn bytes<const N: usize>() -> [u8; N] {
 
 /// A random name of 128 bits in hex, for requests and installations.
 pub fn name() -> String {
-    bytes::<16>().iter().fold(String::with_capacity(32), |mut text, byte| {
-        use std::fmt::Write as _;
-        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-        text
-    })
+    format!("{:032x}", u128::from_be_bytes(bytes()))
 }
 
 /// `value` moved by up to `share` of itself in either direction, so that a crowd told the same does not come at once.

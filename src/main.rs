@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use usher::app::App;
@@ -13,6 +14,10 @@ use usher::clock::Clock;
 use usher::config::{Config, Identity};
 use usher::server::{self, Doors, Loops, Running};
 use usher::{bench, ctl, doctor, telemetry};
+
+/// A request is a few dozen small allocations, on whichever thread is free.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// A virtual waiting room and box office in one binary.
 #[derive(Parser)]

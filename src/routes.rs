@@ -1,12 +1,14 @@
 //! THE route table and what wraps it. Read this first.
 
+use axum::Router;
+use axum::handler::HandlerWithoutStateExt;
 use axum::routing::{delete, get, post};
-use axum::{Router, middleware};
+use tower::{Layer, ServiceBuilder};
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::app::App;
-use crate::http::limits::{self, Bulkhead};
-use crate::http::{check, edge, health, openapi};
+use crate::http::edge::EdgeLayer;
+use crate::http::{check, edge, health, limits, openapi};
 use crate::{booking, concert, payment, queue};
 
 /// Requests of one kind served at once: money has room of its own, whatever the crowd does.
@@ -36,17 +38,25 @@ pub fn public(app: App) -> Router {
         .route("/concerts", get(concert::http::list))
         .route("/concerts/{id}", get(concert::http::show))
         .route("/concerts/{id}/seats", get(concert::http::seats));
-    let api = Router::new()
+    let pages = Router::new()
+        .route("/openapi.json", get(openapi::document))
+        .merge(SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json")));
+    let edge = EdgeLayer::default();
+    let within = |routes: Router<App>, requests_max| {
+        let gate = limits::gate(app.limits.clone(), requests_max);
+        // Together they are one layer of the router: each costs every request a box or two.
+        known(routes).layer(ServiceBuilder::new().layer(edge.clone()).layer(gate))
+    };
+    Router::new()
         .merge(within(line, LINE_MAX))
         .merge(within(seats, SEATS_MAX))
         .merge(within(money, MONEY_MAX))
         .merge(within(reads, READS_MAX))
-        .route("/openapi.json", get(openapi::document))
-        .merge(SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json")));
-    // A probe is answered however much its address asks for.
-    let limited =
-        closed(api).layer(middleware::from_fn_with_state(app.limits.clone(), limits::of_address));
-    wrapped(limited.merge(health_routes()), app)
+        .merge(within(pages, READS_MAX))
+        // A probe is answered however much its address asks for.
+        .merge(known(health_routes()).layer(edge.clone()))
+        .fallback_service(edge.layer(edge::not_found.into_service()))
+        .with_state(app)
 }
 
 /// What operators reach, on a listener of their own.
@@ -65,25 +75,14 @@ pub fn operators(app: App) -> Router {
         .route("/admin/check", get(check::check))
         .route("/metrics", get(health::metrics))
         .merge(health_routes());
-    wrapped(closed(router), app)
+    known(router).fallback(edge::not_found).layer(EdgeLayer::default()).with_state(app)
 }
 
 fn health_routes() -> Router<App> {
-    Router::new()
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
-        .method_not_allowed_fallback(edge::method_not_allowed)
+    Router::new().route("/livez", get(health::livez)).route("/readyz", get(health::readyz))
 }
 
-fn within(routes: Router<App>, requests_max: usize) -> Router<App> {
-    routes.route_layer(middleware::from_fn_with_state(Bulkhead::of(requests_max), limits::shed))
-}
-
-/// Nothing but these routes and methods.
-fn closed(routes: Router<App>) -> Router<App> {
-    routes.fallback(edge::not_found).method_not_allowed_fallback(edge::method_not_allowed)
-}
-
-fn wrapped(routes: Router<App>, app: App) -> Router {
-    routes.layer(middleware::from_fn(edge::edge)).with_state(app)
+/// No other methods than these routes know.
+fn known(routes: Router<App>) -> Router<App> {
+    routes.method_not_allowed_fallback(edge::method_not_allowed)
 }

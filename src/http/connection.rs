@@ -4,8 +4,8 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -57,16 +57,14 @@ pub fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         request.extensions_mut().insert(Peer(peer));
         request.map(Body::new)
     });
-    let heard = Arc::<AtomicU64>::default();
-    let wire = Wire {
-        stream,
-        heard: heard.clone(),
-        leftover: LEFTOVER_BYTES_MAX,
-        patience,
-        closing: None,
-    };
+    let ear = Arc::new(Ear {
+        heard: AtomicU64::new(0),
+        alarm: Mutex::new(Box::pin(tokio::time::sleep(patience.head))),
+    });
+    let wire =
+        Wire { stream, ear: ear.clone(), leftover: LEFTOVER_BYTES_MAX, patience, closing: None };
     http1::Builder::new()
-        .timer(HeadTimer { heard, patience })
+        .timer(HeadTimer { ear, patience })
         .header_read_timeout(patience.head)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
@@ -76,8 +74,7 @@ pub fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 /// The two ways of a connection. It counts what it hears, and hangs up only when the client has stopped talking.
 pub struct Wire<S> {
     stream: S,
-    /// Bytes that came so far.
-    heard: Arc<AtomicU64>,
+    ear: Arc<Ear>,
     /// Bytes that may still come before it hangs up.
     leftover: usize,
     patience: Patience,
@@ -93,7 +90,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     ) -> Poll<std::io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        self.heard.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
+        self.ear.heard.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 }
@@ -151,10 +148,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     }
 }
 
+/// How much a connection has heard, and when its patience ends.
+struct Ear {
+    /// Bytes that came so far.
+    heard: AtomicU64,
+    /// One for all heads: an alarm that is put off costs nothing, one that is made anew costs every request.
+    alarm: Mutex<Pin<Box<Sleep>>>,
+}
+
+impl Ear {
+    fn alarm(&self) -> MutexGuard<'_, Pin<Box<Sleep>>> {
+        self.alarm.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Hyper's timeout of a head counts from the end of the request before it, which would close a connection that is
 /// kept for the next poll. It asks this timer when a head is due, and the timer knows whether one has begun.
 struct HeadTimer {
-    heard: Arc<AtomicU64>,
+    ear: Arc<Ear>,
     patience: Patience,
 }
 
@@ -164,25 +175,24 @@ impl Timer for HeadTimer {
     }
 
     fn sleep_until(&self, head_due: std::time::Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
-        let heard_before = self.heard.load(Ordering::Relaxed);
+        let heard_before = self.ear.heard.load(Ordering::Relaxed);
         let first = heard_before == 0;
         let until = if first { head_due.into() } else { Instant::now() + self.patience.idle };
+        self.ear.alarm().as_mut().reset(until);
         Box::pin(HeadSleep {
-            heard: self.heard.clone(),
+            ear: self.ear.clone(),
             idle_since: (!first).then_some(heard_before),
             head: self.patience.head,
-            sleep: Box::pin(tokio::time::sleep_until(until)),
         })
     }
 }
 
 /// Ends when the client has been silent, or has taken too long for a head.
 struct HeadSleep {
-    heard: Arc<AtomicU64>,
+    ear: Arc<Ear>,
     /// How much had been heard when the silence began; nothing once a head has begun.
     idle_since: Option<u64>,
     head: Duration,
-    sleep: Pin<Box<Sleep>>,
 }
 
 impl hyper::rt::Sleep for HeadSleep {}
@@ -192,13 +202,13 @@ impl Future for HeadSleep {
 
     /// Hyper polls it after every read that did not complete the head.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let heard = self.heard.load(Ordering::Relaxed);
-        if self.idle_since.is_some_and(|before| before != heard) {
-            self.idle_since = None;
-            let due = Instant::now() + self.head;
-            self.sleep.as_mut().reset(due);
+        let heard = self.ear.heard.load(Ordering::Relaxed);
+        let begun = self.idle_since.take_if(|before| *before != heard).is_some();
+        let mut alarm = self.ear.alarm();
+        if begun {
+            alarm.as_mut().reset(Instant::now() + self.head);
         }
-        self.sleep.as_mut().poll(context)
+        alarm.as_mut().poll(context)
     }
 }
 

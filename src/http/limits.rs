@@ -1,17 +1,22 @@
 //! Rate limits by person and by address, in memory, and the bulkheads that keep one kind of route from starving
 //! another. They protect; they grant nothing.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::HeaderMap;
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use futures_util::future::{Either, Ready, ready};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::futures::TaskLocalFuture;
+use tower::layer::layer_fn;
+use tower::{Layer, Service};
 
 use super::connection::Peer;
 use crate::config::HttpConfig;
@@ -85,50 +90,66 @@ fn too_many(who: &str) -> Error {
     }
 }
 
-/// Middleware: refuses an address that asks too often.
-pub async fn of_address(
-    State(limits): State<Arc<Limits>>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Error> {
-    if let Some(Peer(peer)) = request.extensions().get() {
-        limits.check_address(*peer, request.headers())?;
-    }
-    Ok(next.run(request).await)
+/// The gate before the routes of one kind, as a layer. `requests_max` of them are at work at once; more are refused at
+/// once rather than queued, and so is an address that asks too often.
+pub fn gate<S>(
+    limits: Arc<Limits>,
+    requests_max: usize,
+) -> impl Layer<S, Service = Gate<S>> + Clone {
+    let room = Arc::new(Semaphore::new(requests_max));
+    layer_fn(move |inner| Gate { inner, limits: limits.clone(), room: room.clone() })
 }
 
-/// How many requests of one kind are at work at once; more are refused at once rather than queued.
+/// Lets a request through to the routes behind it, or refuses it.
 #[derive(Clone)]
-pub struct Bulkhead(Arc<Semaphore>);
-
-impl Bulkhead {
-    pub fn of(requests_max: usize) -> Self {
-        Self(Arc::new(Semaphore::new(requests_max)))
-    }
+pub struct Gate<S> {
+    inner: S,
+    limits: Arc<Limits>,
+    room: Arc<Semaphore>,
 }
 
-/// Middleware: refuses what does not fit.
-pub async fn shed(
-    State(Bulkhead(room)): State<Bulkhead>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Error> {
-    let Ok(place) = room.try_acquire_owned() else {
-        return Err(Error::Busy {
+impl<S> Gate<S> {
+    fn admit(&self, request: &Request) -> Result<Place, Error> {
+        if let Some(Peer(peer)) = request.extensions().get() {
+            self.limits.check_address(*peer, request.headers())?;
+        }
+        self.room.clone().try_acquire_owned().map(Arc::new).map_err(|_| Error::Busy {
             code: Code::Overloaded,
             detail: "too many requests of this kind at once".to_owned(),
             retry_after: Duration::from_secs(1),
-        });
-    };
-    Ok(PLACE.scope(Arc::new(place), next.run(request)).await)
+        })
+    }
 }
 
+impl<S> Service<Request> for Gate<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<Ready<Result<Response, Infallible>>, TaskLocalFuture<Place, S::Future>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        match self.admit(&request) {
+            Ok(place) => Either::Right(PLACE.scope(place, self.inner.call(request))),
+            Err(error) => Either::Left(ready(Ok(error.into_response()))),
+        }
+    }
+}
+
+/// The room that a request takes while it is at work.
+pub type Place = Arc<OwnedSemaphorePermit>;
+
 tokio::task_local! {
-    static PLACE: Arc<OwnedSemaphorePermit>;
+    static PLACE: Place;
 }
 
 /// The place of the request that this task serves. Work that goes on without its client keeps it until it is done:
 /// else people who hang up could pile up work without bound.
-pub fn place() -> Option<Arc<OwnedSemaphorePermit>> {
+pub fn place() -> Option<Place> {
     PLACE.try_with(Arc::clone).ok()
 }

@@ -127,10 +127,11 @@ impl IntoResponse for Error {
 }
 
 /// Writes out the error that a response carries, if it carries one, and logs it: once, here.
-pub fn finish(mut response: Response, request_id: &str, path: &str) -> Response {
+pub fn finish(mut response: Response, request_id: &HeaderValue, path: &str) -> Response {
     let Some(Pending(error)) = response.extensions_mut().remove::<Pending>() else {
         return response;
     };
+    let request_id = request_id.to_str().unwrap_or_default();
     log(&error, request_id, path);
     let code = error.code();
     let status = response.status();
