@@ -15,8 +15,8 @@ pub fn name() -> String {
     format!("{:032x}", u128::from_be_bytes(bytes()))
 }
 
-/// `value` moved by up to `share` of itself in either direction, so that a crowd told the same does not come at once.
+/// `value` less up to `share` of itself, so that a crowd told the same does not come at once.
 #[expect(clippy::disallowed_methods, reason = "the one place that draws")]
-pub fn jitter(value: f64, share: f64) -> f64 {
-    value * (1.0 + share * rand::rng().random_range(-1.0..=1.0))
+pub fn at_most(value: f64, share: f64) -> f64 {
+    value * (1.0 - share * rand::rng().random_range(0.0..=1.0))
 }

@@ -144,6 +144,22 @@ impl std::fmt::Display for Code {
 }
 
 impl Error {
+    /// The same for somebody else who waited for the same answer.
+    pub fn shared(&self) -> Self {
+        let said = |source: &Source| source.to_string().into();
+        match self {
+            Self::Busy { code, detail, retry_after } => {
+                Self::Busy { code: *code, detail: detail.clone(), retry_after: *retry_after }
+            }
+            Self::Unavailable { machine, source } => {
+                Self::Unavailable { machine: *machine, source: said(source) }
+            }
+            Self::OutcomeUnknown { source } => Self::OutcomeUnknown { source: said(source) },
+            Self::Internal { context, source } => Self::Internal { context, source: said(source) },
+            refused => Self::refused(refused.code(), refused.to_string()),
+        }
+    }
+
     /// A refusal that says nothing beyond its code and a sentence.
     pub fn refused(code: Code, detail: impl Into<String>) -> Self {
         Self::Refused { code, detail: detail.into() }

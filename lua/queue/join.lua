@@ -1,5 +1,5 @@
 #!lua
---[[ join: give a person the number he has already, or the next one.
+--[[ join: give each person the number he has already, or the next one.
 
 KEYS  1 generation  string  the epoch whose state this is
       2 line        hash    n: arrivals of this epoch; idle_ms: until when nobody waited
@@ -7,40 +7,56 @@ KEYS  1 generation  string  the epoch whose state this is
       4 pend        zset    user -> number
       5 turns       hash    user -> number
 ARGV  1 epoch
-      2 user
-      3 base         the number before the epoch's first arrival
-      4 waiting_max
-      5 now_ms
-Reply {"NEW", number} | {"WAITING", number} | {"PENDING", number} | {"ACTIVE", number} | {"FULL"} | {"STALE"}
-Cost  O(log waiting)
+      2 base         the number before the epoch's first arrival
+      3 waiting_max
+      4 now_ms
+      5.. users, in the order of their coming   (1 to joins_max)
+Reply {"JOINED", standing, number, …}, one of new, waiting, pending, active, full for each user | {"STALE"}
+Cost  O(users · log waiting)
 Why   Looking for the number and taking the next one must be one step: the same person joins from two tabs at once.
+      Many at a time, because a call costs more than a join.
 ]]
 local generation, line, wait, pend, turns = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local epoch, user, base = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local waiting_max, now_ms = tonumber(ARGV[4]), ARGV[5]
+local epoch, base, waiting_max, now_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 
 if redis.call('GET', generation) ~= epoch then
   return { 'STALE' }
 end
-local active = redis.call('HGET', turns, user)
-if active then
-  return { 'ACTIVE', active }
+local people, reply, given, taken = {}, { 'JOINED' }, {}, {}
+for i = 5, #ARGV do
+  people[#people + 1] = ARGV[i]
 end
-local pending = redis.call('ZSCORE', pend, user)
-if pending then
-  return { 'PENDING', string.format('%.0f', tonumber(pending)) }
-end
-local waiting = redis.call('ZSCORE', wait, user)
-if waiting then
-  return { 'WAITING', string.format('%.0f', tonumber(waiting)) }
-end
+local active = redis.call('HMGET', turns, unpack(people))
+local pending = redis.call('ZMSCORE', pend, unpack(people))
+local waiting = redis.call('ZMSCORE', wait, unpack(people))
 local ahead = redis.call('ZCARD', wait)
-if ahead >= waiting_max then
-  return { 'FULL' }
+local arrivals = tonumber(redis.call('HGET', line, 'n') or nil) or 0
+local function say(standing, number)
+  reply[#reply + 1] = standing
+  reply[#reply + 1] = string.format('%.0f', tonumber(number))
 end
-if ahead == 0 then
-  redis.call('HSET', line, 'idle_ms', now_ms)
+for i, user in ipairs(people) do
+  if active[i] then
+    say('active', active[i])
+  elseif pending[i] then
+    say('pending', pending[i])
+  elseif waiting[i] or given[user] then
+    say('waiting', waiting[i] or given[user])
+  elseif ahead + #taken / 2 >= waiting_max then
+    say('full', 0)
+  else
+    arrivals = arrivals + 1
+    given[user] = base + arrivals
+    say('new', given[user])
+    taken[#taken + 1] = reply[#reply]
+    taken[#taken + 1] = user
+  end
 end
-local number = string.format('%.0f', base + redis.call('HINCRBY', line, 'n', 1))
-redis.call('ZADD', wait, number, user)
-return { 'NEW', number }
+if #taken > 0 then
+  redis.call('HSET', line, 'n', string.format('%.0f', arrivals))
+  if ahead == 0 then
+    redis.call('HSET', line, 'idle_ms', now_ms)
+  end
+  redis.call('ZADD', wait, unpack(taken))
+end
+return reply

@@ -27,7 +27,7 @@ pub use sql::{Concert, Seat, TierSums};
 const CROWD_MS: i64 = 1_000;
 
 /// What a queue's concerts have left to sell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Stock {
     /// In all; 0: the queue sells nothing, and its admission is not coupled to seats.
     pub seats: i64,
@@ -37,6 +37,9 @@ pub struct Stock {
     pub free: i64,
     /// Open turns whose owner holds seats: they do not compete for the free ones.
     pub turns_with_hold: i64,
+    /// Seats that one buyer takes: the mean of those who booked, and one standard deviation, for prudence. `None`
+    /// before a few have.
+    pub seats_per_buyer: Option<f64>,
 }
 
 /// What a seat is right now.

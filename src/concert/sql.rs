@@ -19,6 +19,9 @@ use crate::sql::{Sql, commit, from_db, get};
 /// SQLite binds at most 32,766 values a statement, five for each seat.
 const SEATS_PER_INSERT: usize = 5_000;
 
+/// So many bookings tell how many seats a buyer takes.
+const BOOKINGS_TELLING: i64 = 10;
+
 /// One performance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Concert {
@@ -137,14 +140,22 @@ impl Sql {
              WHERE c.queue_id = $1 AND c.starts_at > $2 AND s.until > $2) AS held,
             (SELECT count(*) FROM turn t WHERE t.queue_id = $1 AND t.ended_at IS NULL AND EXISTS
                 (SELECT 1 FROM booking b WHERE b.queue_id = t.queue_id AND b.user_id = t.user_id
-                 AND b.status = 'held' AND b.expires_at > $2)) AS turns_with_hold";
+                 AND b.status = 'held' AND b.expires_at > $2)) AS turns_with_hold,
+            b.bookings, b.booked, b.squares
+            FROM (SELECT count(*) AS bookings, CAST(coalesce(sum(seat_count), 0) AS BIGINT) AS booked,
+                         CAST(coalesce(sum(seat_count * seat_count), 0) AS BIGINT) AS squares
+                  FROM booking b JOIN concert c ON c.id = b.concert_id
+                  WHERE c.queue_id = $1 AND c.starts_at > $2 AND b.status IN ('held', 'paid')) b";
         let statement = self.statement(sql, [queue_id.into(), now.into()]);
         let row = self.reader().query_one_raw(statement).await.map_err(from_db)?;
         let row = row.ok_or_else(|| Error::bug("a count gave no row"))?;
         let (seats, sold, held): (i64, i64, i64) =
             (get(&row, "seats")?, get(&row, "sold")?, get(&row, "held")?);
         let turns_with_hold = get(&row, "turns_with_hold")?;
-        Ok(Stock { seats, unsold: seats - sold, free: seats - sold - held, turns_with_hold })
+        let seats_per_buyer =
+            prudent_mean(get(&row, "bookings")?, (get(&row, "booked")?, get(&row, "squares")?));
+        let (unsold, free) = (seats - sold, seats - sold - held);
+        Ok(Stock { seats, unsold, free, turns_with_hold, seats_per_buyer })
     }
 
     pub async fn create_concert(
@@ -264,6 +275,17 @@ impl Sql {
         }
         Ok(concerts)
     }
+}
+
+/// What a buyer is expected to take, by those before him: their mean and one standard deviation.
+fn prudent_mean(bookings: i64, (booked, squares): (i64, i64)) -> Option<f64> {
+    if bookings < BOOKINGS_TELLING {
+        return None;
+    }
+    let count = bookings as f64;
+    let mean = booked as f64 / count;
+    let variance = (squares as f64 / count - mean * mean).max(0.0);
+    Some(mean + variance.sqrt())
 }
 
 impl Concert {

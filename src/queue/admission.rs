@@ -17,7 +17,7 @@ use crate::error::{Code, Error};
 /// How often every instance ticks the queues that somebody asks for.
 pub const TICK_MS: u64 = 200;
 /// Unsold seats are counted at most this often.
-const STOCK_MS: i64 = 1_000;
+pub(super) const STOCK_MS: i64 = 1_000;
 /// Our clock is compared with Redis's at most this often; a step of ours is seen at once, for it makes the last
 /// comparison old.
 const SKEW_MS: i64 = 1_000;
@@ -47,17 +47,33 @@ impl Queues {
         self.tick_locked(line).await
     }
 
-    /// Ticks one queue, after whoever is ticking it now, unless that tick did what was wanted. `None`: it did.
-    pub async fn tick_unless(
+    /// Ticks one queue for the sake of what has just changed: a tick that begins after this moment serves everybody
+    /// who asked before it.
+    pub async fn tick_anew(&self, line: &Arc<Line>) -> Result<(), Error> {
+        let asked = line.ticks_asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut served = line.ticking.lock().await;
+        if *served < asked {
+            *served = line.ticks_asked.load(Ordering::SeqCst);
+            self.tick_locked(line).await?;
+        }
+        Ok(())
+    }
+
+    /// Ticks one queue unless somebody does, or has within `span`.
+    pub(super) async fn tick_unless_just_ticked(
         &self,
         line: &Arc<Line>,
-        done: impl AsyncFnOnce() -> Result<bool, Error>,
-    ) -> Result<Option<usize>, Error> {
-        let _alone = line.ticking.lock().await;
-        if done().await? { Ok(None) } else { self.tick_locked(line).await.map(Some) }
+        span: Duration,
+    ) -> Result<(), Error> {
+        let since_ms = self.clock.now_ms() - line.ticked_at.load(Ordering::Relaxed);
+        if (0..span.as_millis() as i64).contains(&since_ms) {
+            return Ok(());
+        }
+        self.tick(line).await.map(drop)
     }
 
     async fn tick_locked(&self, line: &Arc<Line>) -> Result<usize, Error> {
+        line.ticked_at.store(self.clock.now_ms(), Ordering::Relaxed);
         let mut opened = 0;
         for _ in 0..FULL_BATCHES_MAX {
             let ticked = self.tick_once(line).await?;
@@ -71,7 +87,9 @@ impl Queues {
 
     async fn tick_once(&self, line: &Line) -> Result<Ticked, Error> {
         self.check_clock().await?;
-        self.count_stock(line).await?;
+        // When seats are what bounds the turns, a count from before the last sale would let people in to nothing.
+        let age_ms_max = if line.is_bound_by_stock() { 0 } else { STOCK_MS };
+        self.count_stock(line, age_ms_max).await?;
         let queue = line.queue();
         let allowance = Allowance {
             version: queue.version,
@@ -146,10 +164,10 @@ impl Queues {
         })
     }
 
-    /// Counts the seats that the queue's concerts have left, when the last count is old.
-    pub(super) async fn count_stock(&self, line: &Line) -> Result<(), Error> {
+    /// Counts the seats that the queue's concerts have left, when the last count is older than this.
+    pub(super) async fn count_stock(&self, line: &Line, age_ms_max: i64) -> Result<(), Error> {
         let count = async || self.concerts.stock(line.queue().id).await;
-        line.stock.get(&self.clock, STOCK_MS, count).await.map(drop)
+        line.stock.get(&self.clock, age_ms_max, count).await.map(drop)
     }
 }
 

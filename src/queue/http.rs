@@ -199,7 +199,7 @@ pub async fn look(State(app): State<App>, Path(name): Path<QueueName>) -> Result
     let view = QueueView {
         name: name.clone(),
         mode: queue.policy.mode,
-        reason: line.reason(),
+        reason: line.reason(app.clock.now_ms()),
         message: queue.policy.message.clone(),
         waiting: figures.waiting,
         serving_number: figures.serving.0,

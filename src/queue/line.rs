@@ -2,14 +2,16 @@
 //! Everything here is a copy that may be a moment old; nothing is granted by it.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use utoipa::ToSchema;
 
+use super::joining::Joining;
+use super::pace::Pace;
 use super::policy::Mode;
 use super::redis::Figures;
 use super::sql::Queue;
@@ -20,8 +22,8 @@ use crate::redis::keys::QueueKeys;
 
 /// Polls are answered from figures at most this old.
 pub const SNAPSHOT_MS: i64 = 200;
-/// The outflow is measured over about this long.
-const OUTFLOW_WINDOW_MS: i64 = 10_000;
+/// How long people are told that the rate was lowered: each of them asks within it.
+const LOWERED_MS: i64 = 60_000;
 /// A queue that nobody has asked for this long is left alone by the ticks.
 const IDLE_MS: i64 = 60_000;
 
@@ -34,8 +36,17 @@ pub enum Reason {
     /// Every seat that is not sold is held.
     Full,
     SoldOut,
+    /// An operator has lowered the rate a moment ago: estimates have risen.
+    RateLowered,
     /// The state in Redis is in doubt.
     Rebuilding,
+}
+
+impl Reason {
+    /// Whether nobody is admitted for this reason, so that there is nothing to estimate.
+    pub fn stops(self) -> bool {
+        self != Self::RateLowered
+    }
 }
 
 /// Whether the state of a queue in Redis is certain.
@@ -57,28 +68,23 @@ impl LineState {
 pub struct Snapshot {
     pub figures: Figures,
     pub at_ms: i64,
-    /// Numbers served a second, over the last seconds; 0 before the first were.
-    pub outflow: f64,
-    /// Where the measurement of the outflow began.
-    mark: (i64, QueueNumber),
+    pub pace: Pace,
+    /// Polls that this instance answered, and how many a second since the snapshot before.
+    polls: u64,
+    pub polls_per_second: f64,
 }
 
 impl Snapshot {
     /// This snapshot with newer figures.
-    fn renewed(&self, figures: Figures, now: i64) -> Self {
-        let same_epoch = self.mark.1.epoch() == figures.serving.epoch();
-        let (mark, outflow) = if self.at_ms == 0 || !same_epoch {
-            ((now, figures.serving), 0.0)
-        } else {
-            let (since, from) = self.mark;
-            let seconds = (now - since) as f64 / 1_000.0;
-            let served = (figures.serving.0 - from.0) as f64;
-            let measured = if seconds >= 1.0 { served / seconds } else { self.outflow };
-            let mark =
-                if now - since > OUTFLOW_WINDOW_MS { (now, figures.serving) } else { self.mark };
-            (mark, measured)
-        };
-        Self { figures, at_ms: now, outflow, mark }
+    fn renewed(&self, figures: Figures, polls: u64, (now, rate_per_second): (i64, f64)) -> Self {
+        let seconds = (now - self.at_ms).max(SNAPSHOT_MS) as f64 / 1_000.0;
+        Self {
+            figures,
+            at_ms: now,
+            pace: self.pace.at(now, figures.serving, rate_per_second),
+            polls,
+            polls_per_second: polls.saturating_sub(self.polls) as f64 / seconds,
+        }
     }
 
     /// The place of a number: 1 is next. Never less, whatever was skipped before it.
@@ -97,12 +103,20 @@ pub struct Line {
     snapshot: ArcSwap<Snapshot>,
     pub stock: Recent<Stock>,
     asked_at: AtomicI64,
+    polls: AtomicU64,
+    /// When an operator last lowered the rate.
+    lowered_at: AtomicI64,
     doubt: AtomicBool,
     /// Numbers that left while they waited: this instance tells them so at once, every other when they come up.
     left: std::sync::Mutex<BTreeSet<QueueNumber>>,
     pub watching: Renewal,
-    /// One at a time ticks.
-    pub ticking: Mutex<()>,
+    pub joining: Joining,
+    /// One at a time ticks. It holds how many of the ticks that were asked for have been served.
+    pub ticking: Mutex<u64>,
+    pub ticks_asked: AtomicU64,
+    pub ticked_at: AtomicI64,
+    /// Tells that a snapshot was shown.
+    shown: watch::Sender<()>,
 }
 
 impl Line {
@@ -113,10 +127,16 @@ impl Line {
             snapshot: ArcSwap::default(),
             stock: Recent::default(),
             asked_at: AtomicI64::new(i64::MIN),
+            polls: AtomicU64::new(0),
+            lowered_at: AtomicI64::new(i64::MIN),
             doubt: AtomicBool::new(false),
             left: std::sync::Mutex::default(),
             watching: Renewal::default(),
-            ticking: Mutex::new(()),
+            joining: Joining::default(),
+            ticking: Mutex::default(),
+            ticks_asked: AtomicU64::new(0),
+            ticked_at: AtomicI64::new(i64::MIN / 2),
+            shown: watch::Sender::default(),
         }
     }
 
@@ -131,6 +151,9 @@ impl Line {
             let adopted = queue.version == known.version
                 && queue.lineage != known.lineage
                 && queue.lineage.is_some();
+            if newer && queue.policy.rate_per_second < known.policy.rate_per_second {
+                self.lowered_at.store(queue.changed_at, Ordering::Relaxed);
+            }
             if newer || adopted { Arc::new(queue.clone()) } else { known.clone() }
         });
     }
@@ -140,15 +163,23 @@ impl Line {
     }
 
     pub fn show(&self, figures: Figures, now: i64) {
+        let rate = self.queue().policy.rate_per_second;
+        let polls = self.polls.load(Ordering::Relaxed);
         // Two looks may be told in the wrong order; what was served stays served.
         self.snapshot.rcu(|old| {
             let older = figures.serving < old.figures.serving
                 && figures.serving.epoch() == old.figures.serving.epoch();
-            if older { Arc::clone(old) } else { Arc::new(old.renewed(figures, now)) }
+            if older { Arc::clone(old) } else { Arc::new(old.renewed(figures, polls, (now, rate))) }
         });
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         *left = left.split_off(&QueueNumber(figures.serving.0 + 1));
         self.doubt.store(false, Ordering::Relaxed);
+        self.shown.send_replace(());
+    }
+
+    /// Tells of each further snapshot.
+    pub fn shown(&self) -> watch::Receiver<()> {
+        self.shown.subscribe()
     }
 
     /// What was left to sell at the last count.
@@ -158,7 +189,16 @@ impl Line {
 
     /// Somebody asked for this queue.
     pub fn touch(&self, now: i64) {
-        self.asked_at.fetch_max(now, Ordering::Relaxed);
+        // Most come within the same moment: reading it is cheap, and writing it is not.
+        if now.saturating_sub(self.asked_at.load(Ordering::Relaxed)) > SNAPSHOT_MS {
+            self.asked_at.fetch_max(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Somebody asked for his place.
+    pub fn poll(&self, now: i64) {
+        self.touch(now);
+        self.polls.fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn is_asked_for(&self, now: i64) -> bool {
@@ -185,32 +225,47 @@ impl Line {
     }
 
     /// Why people wait, as everybody is told it.
-    pub fn reason(&self) -> Option<Reason> {
+    pub fn reason(&self, now: i64) -> Option<Reason> {
         if self.is_in_doubt() {
             return Some(Reason::Rebuilding);
         }
-        match self.queue().policy.mode {
+        let policy = &self.queue().policy;
+        match policy.mode {
             Mode::Paused => Some(Reason::Paused),
             Mode::Closed => Some(Reason::Closed),
             Mode::Passthrough => None,
             Mode::Open | Mode::Draining => match self.stock() {
-                Stock { seats: 0, .. } => None,
-                Stock { unsold: 0, .. } => Some(Reason::SoldOut),
-                Stock { free: 0, .. } => Some(Reason::Full),
-                Stock { .. } => None,
+                Stock { seats: 1.., unsold: 0, .. } => Some(Reason::SoldOut),
+                Stock { seats: 1.., free: 0, .. } => Some(Reason::Full),
+                _ if policy.rate_per_second <= 0.0 => Some(Reason::Paused),
+                _ => self.was_lowered(now).then_some(Reason::RateLowered),
             },
         }
     }
 
-    /// Turns at once: never more than the operator allows, nor than there are seats to sell to them.
+    fn was_lowered(&self, now: i64) -> bool {
+        now.saturating_sub(self.lowered_at.load(Ordering::Relaxed)) < LOWERED_MS
+    }
+
+    /// Turns at once: never more than the operator allows, nor than can hope for seats. Those who hold some do not
+    /// compete for the free ones; of the others, each is expected to take what buyers took before him.
     pub fn cap(&self) -> i64 {
         let policy = &self.queue().policy;
         let stock = self.stock();
         match policy.mode {
             Mode::Passthrough => i64::from(u32::MAX),
             _ if stock.seats == 0 => policy.active_max,
-            _ => policy.active_max.min(stock.free + stock.turns_with_hold),
+            _ => {
+                let expected = stock.seats_per_buyer.unwrap_or_else(|| policy.seats_expected());
+                let choosing = ((stock.free as f64 / expected) as i64).max(stock.free.min(1));
+                policy.active_max.min(choosing + stock.turns_with_hold)
+            }
         }
+    }
+
+    /// Whether seats, and not the operator, are what bounds the turns: then each of them counts.
+    pub fn is_bound_by_stock(&self) -> bool {
+        self.cap() < self.queue().policy.active_max
     }
 }
 
@@ -218,21 +273,13 @@ impl Line {
 mod tests {
     use super::*;
 
-    fn figures(serving: i64) -> Figures {
-        Figures { serving: QueueNumber(QueueNumber::base(1) + serving), ..Figures::default() }
-    }
-
     #[test]
     fn a_position_is_the_distance_to_the_serving_number_and_at_least_one() {
-        let snapshot = Snapshot::default().renewed(figures(10), 1_000);
-        let place = |n| snapshot.position(QueueNumber(QueueNumber::base(1) + n));
+        let nth = |n| QueueNumber(QueueNumber::base(1) + n);
+        let figures = Figures { serving: nth(10), ..Figures::default() };
+        let snapshot = Snapshot { figures, ..Snapshot::default() };
+        let place = |n| snapshot.position(nth(n));
         assert_eq!((place(11), place(15), place(9)), (1, 5, 1));
-        assert_eq!(Snapshot::default().position(QueueNumber(QueueNumber::base(1) + 3)), 3);
-    }
-
-    #[test]
-    fn the_outflow_is_what_was_served_over_the_time_it_took() {
-        let snapshot = Snapshot::default().renewed(figures(0), 1_000).renewed(figures(20), 3_000);
-        assert!((snapshot.outflow - 10.0).abs() < 1e-9);
+        assert_eq!(Snapshot::default().position(nth(3)), 3);
     }
 }

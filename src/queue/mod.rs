@@ -3,8 +3,10 @@
 
 pub mod admission;
 pub mod http;
+mod joining;
 pub mod line;
 pub mod operators;
+pub mod pace;
 pub mod place;
 pub mod policy;
 pub mod redis;
@@ -27,14 +29,16 @@ use crate::recent::Recent;
 use crate::redis::Redis;
 use crate::sql::Sql;
 use crate::sql::audit::NewAudit;
+use admission::STOCK_MS;
 pub use line::{Line, LineState, Reason};
-pub use place::{Eta, Place, Status};
+pub use pace::Eta;
+pub use place::{Place, Status};
 use redis::{Joined, RedisLine, Standing};
 pub use sql::{Fate, Queue, Turn};
 
 /// How long a join waits for an admission that is due at once.
-const ADMISSION_WAIT_MS: u64 = 500;
-const ADMISSION_STEP_MS: u64 = 20;
+const ADMISSION_WAIT: Duration = Duration::from_millis(500);
+const ADMISSION_STEP: Duration = Duration::from_millis(20);
 /// Rows that changed this long before the newest one seen are read again: instances' clocks differ a little.
 const REREAD_OVERLAP_MS: i64 = 5_000;
 /// A turn that closed this long ago and is still open was forgotten: its queue is not ticked.
@@ -176,111 +180,74 @@ impl Queues {
             Numbered::Active(turn) => return self.active(&line, turn).await,
             Numbered::Waiting(number) => number,
         };
-        if self.may_be_admitted_now(&line, number) {
+        if self.may_be_admitted_soon(&line, number) {
             // He has his number, whatever became of the tick.
-            if let Err(error) = self.wait_for_admission(&line, user, number).await {
+            if let Err(error) = self.wait_for_admission(&line, number).await {
                 tracing::debug!(%error, "a join did not wait for its admission");
             }
         }
         self.place(&line, user, number, line.queue().epoch).await
     }
 
-    async fn number(&self, line: &Line, user: UserId) -> Result<Numbered, Error> {
-        let queue = line.queue();
-        // Nobody new where nobody may join: but a place that is held already is shown.
-        let may_join = queue.policy.mode.lets_people_join();
-        let waiting_max = if may_join { self.config.waiting_max } else { 0 };
-        let redis = self.redis_line(line).await?;
+    async fn number(&self, line: &Arc<Line>, user: UserId) -> Result<Numbered, Error> {
+        let id = line.queue().id;
         // Twice: a number whose turn SQL has ended is taken out, then the person joins anew.
         for _ in 0..2 {
-            match redis.join(user, waiting_max, self.clock.now_ms()).await? {
+            match self.ask_number(line, user).await? {
                 Joined::Waiting(number) | Joined::Pending(number) if line.has_left(number) => {
-                    redis.leave(user, number).await?;
+                    self.redis_line(line).await?.leave(user, number).await?;
                 }
                 Joined::New(number) | Joined::Waiting(number) | Joined::Pending(number) => {
                     return Ok(Numbered::Waiting(number));
                 }
-                Joined::Active(number) => match self.sql.fate(queue.id, user, number).await? {
+                Joined::Active(number) => match self.sql.fate(id, user, number).await? {
                     Fate::Open(turn)
                         if turn.claimed_at.is_none() || self.clock.now_ms() < turn.ends_at =>
                     {
                         return Ok(Numbered::Active(turn));
                     }
-                    Fate::Open(turn) => self.end_overdue(line, &redis, &turn).await?,
-                    Fate::Dead | Fate::Unknown => drop(redis.leave(user, number).await?),
+                    Fate::Open(turn) => self.end_overdue(line, &turn).await?,
+                    Fate::Dead | Fate::Unknown => {
+                        self.redis_line(line).await?.leave(user, number).await?;
+                    }
                 },
-                Joined::Full if may_join => {
-                    return Err(Error::Busy {
-                        code: Code::QueueFull,
-                        detail: "as many people wait as this queue can hold".to_owned(),
-                        retry_after: Duration::from_secs(30),
-                    });
-                }
-                Joined::Full => {
-                    return Err(Error::refused(
-                        Code::QueueClosed,
-                        "nobody can join this queue now",
-                    ));
-                }
-                Joined::Stale => return Err(self.doubt(line)),
+                Joined::Full => return Err(no_room(line)),
             }
         }
         Err(Error::queue_rebuilding())
     }
 
     /// Ends a turn whose time is over before the tick has looked at it: its owner wants to line up again.
-    async fn end_overdue(
-        &self,
-        line: &Line,
-        redis: &RedisLine<'_>,
-        turn: &Turn,
-    ) -> Result<(), Error> {
+    async fn end_overdue(&self, line: &Line, turn: &Turn) -> Result<(), Error> {
         self.sql.end_overdue(line.queue().id, turn.number, self.clock.now_ms()).await?;
-        redis.leave(turn.user, turn.number).await.map(drop)
+        self.redis_line(line).await?.leave(turn.user, turn.number).await.map(drop)
     }
 
-    /// Whether a turn is free for this number as far as memory knows: nobody is ahead, or fewer than there are turns.
-    fn may_be_admitted_now(&self, line: &Line, number: QueueNumber) -> bool {
-        let snapshot = line.snapshot();
+    /// Whether a turn may be free for this number within the moment that a join waits, as far as memory knows.
+    fn may_be_admitted_soon(&self, line: &Line, number: QueueNumber) -> bool {
+        let (snapshot, queue) = (line.snapshot(), line.queue());
         let free = (line.cap() - snapshot.figures.active).max(1);
-        line.reason().is_none() && snapshot.position(number) <= free
+        !line.reason(self.clock.now_ms()).is_some_and(Reason::stops)
+            && snapshot.position(number) <= free.min(queue.policy.admits_within(ADMISSION_WAIT))
     }
 
-    /// Ticks until a person at the head of the line is admitted, while a turn may be free for him.
-    async fn wait_for_admission(
-        &self,
-        line: &Arc<Line>,
-        user: UserId,
-        number: QueueNumber,
-    ) -> Result<(), Error> {
-        let deadline = tokio::time::Instant::now() + Duration::from_millis(ADMISSION_WAIT_MS);
-        loop {
-            // Whoever had the tick before us may have let us in, too.
-            let opened =
-                self.tick_unless(line, || self.has_left_the_line(line, user, number)).await?;
-            let figures = line.snapshot().figures;
-            let admits = line.reason().is_none() && figures.active < line.cap();
-            let waits = opened.is_some() && !self.has_left_the_line(line, user, number).await?;
-            // A clock in a test's hand does not move while we wait.
-            if !admits
-                || !waits
-                || self.clock.is_manual()
-                || tokio::time::Instant::now() >= deadline
-            {
-                return Ok(());
+    /// Ticks until a person at the head of the line is admitted, while a turn may be free for him. A tick serves
+    /// everybody who waits for it.
+    async fn wait_for_admission(&self, line: &Arc<Line>, number: QueueNumber) -> Result<(), Error> {
+        let wait = async {
+            let mut shown = line.shown();
+            loop {
+                self.tick_unless_just_ticked(line, ADMISSION_STEP).await?;
+                self.renew_snapshot(line).await?;
+                let came_up = line.snapshot().figures.serving >= number;
+                // A clock in a test's hand does not move while we wait.
+                if came_up || self.clock.is_manual() || !self.may_be_admitted_soon(line, number) {
+                    return Ok(());
+                }
+                let _ = tokio::time::timeout(ADMISSION_STEP, shown.changed()).await;
             }
-            tokio::time::sleep(Duration::from_millis(ADMISSION_STEP_MS)).await;
-        }
-    }
-
-    async fn has_left_the_line(
-        &self,
-        line: &Line,
-        user: UserId,
-        number: QueueNumber,
-    ) -> Result<bool, Error> {
-        let standing = self.standing(line, user, number).await?;
-        Ok(!matches!(standing, Standing::Waiting | Standing::Pending))
+        };
+        tokio::time::timeout(ADMISSION_WAIT, wait).await.unwrap_or(Ok(()))
     }
 
     async fn standing(
@@ -302,7 +269,7 @@ impl Queues {
             return Ok(());
         }
         // Without SQL the line moves no further, but everybody can be told where he stands.
-        if let Err(error) = self.count_stock(line).await {
+        if let Err(error) = self.count_stock(line, STOCK_MS).await {
             tracing::debug!(queue.name = %line.queue().name, %error, "the stock was not counted anew");
         }
         let watch = async || self.watch(line, &self.redis_line(line).await?).await;
@@ -367,6 +334,18 @@ impl Queues {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Why somebody new gets no number.
+fn no_room(line: &Line) -> Error {
+    if !line.queue().policy.mode.lets_people_join() {
+        return Error::refused(Code::QueueClosed, "nobody can join this queue now");
+    }
+    Error::Busy {
+        code: Code::QueueFull,
+        detail: "as many people wait as this queue can hold".to_owned(),
+        retry_after: Duration::from_secs(30),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::admission::STOCK_MS;
 use super::policy::{Policy, PolicyView, TunePolicy};
 use super::sql::{Expected, Queue};
 use super::{Line, LineState, Queues, Reason};
@@ -117,7 +118,7 @@ impl Queues {
     /// A queue with its figures of this moment.
     pub async fn detail(&self, line: &Line) -> Result<QueueDetail, Error> {
         let (queue, now) = (line.queue(), self.clock.now_ms());
-        self.count_stock(line).await?;
+        self.count_stock(line, STOCK_MS).await?;
         // Without Redis the figures are old, and `state` says so.
         let fresh = match self.redis_line(line).await {
             Ok(redis) => self.watch(line, &redis).await,
@@ -132,7 +133,7 @@ impl Queues {
             policy: PolicyView::from(&queue.policy),
             version: queue.version,
             state,
-            reason: line.reason(),
+            reason: line.reason(now),
             waiting: figures.waiting,
             active: figures.active,
             serving_number: figures.serving.0,
@@ -157,7 +158,7 @@ impl Queues {
     /// A tick for the sake of what just changed. The interval repeats it, so its failure is not the caller's.
     pub async fn tick_soon(&self, line: &Arc<Line>) {
         line.touch(self.clock.now_ms());
-        if let Err(error) = self.tick_in_turn(line).await {
+        if let Err(error) = self.tick_anew(line).await {
             tracing::warn!(queue.name = %line.queue().name, %error, "a tick failed; the next one repeats it");
         }
     }

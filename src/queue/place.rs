@@ -3,18 +3,11 @@
 
 use std::sync::Arc;
 
+use super::pace::{Eta, Interval, POLL_MS_MIN};
 use super::redis::Standing;
-use super::{Fate, Line, Queue, Queues, Reason, Turn};
-use crate::chance;
+use super::{Fate, Line, Queues, Reason, Turn};
 use crate::error::Error;
 use crate::ids::{Epoch, QueueName, QueueNumber, UserId};
-
-/// Told intervals, their floor and how far a crowd is spread.
-const POLL_MS_MIN: f64 = 500.0;
-const POLL_JITTER: f64 = 0.2;
-/// An estimate is this far off either way when the outflow was measured, and when it is only the set rate.
-const ETA_LOW: f64 = 0.8;
-const ETA_HIGH: f64 = 1.5;
 
 /// Where a person stands, as he is told it.
 #[derive(Clone, Debug)]
@@ -34,14 +27,6 @@ pub enum Status {
     Active { expires_at: i64, poll_after_ms: i64 },
 }
 
-/// Seconds until the turn: the estimate and its range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Eta {
-    pub seconds: i64,
-    pub low: i64,
-    pub high: i64,
-}
-
 impl Queues {
     /// Where a number stands. From memory when it can; Redis is asked only when the number has come up, SQL only
     /// when Redis knows nothing of it.
@@ -53,7 +38,7 @@ impl Queues {
         confirmed: Epoch,
     ) -> Result<Place, Error> {
         let line = self.line(name).await?;
-        line.touch(self.clock.now_ms());
+        line.poll(self.clock.now_ms());
         self.place(&line, user, number, confirmed).await
     }
 
@@ -137,29 +122,21 @@ impl Queues {
     }
 
     fn waiting(&self, line: &Line, number: QueueNumber, confirmed: Epoch, certain: bool) -> Place {
-        let queue = line.queue();
-        let snapshot = line.snapshot();
+        let (queue, snapshot) = (line.queue(), line.snapshot());
         let last_seen = snapshot.position(number);
         let position = certain.then_some(last_seen);
-        let reason = if certain { line.reason() } else { Some(Reason::Rebuilding) };
-        let rate = queue.policy.rate_per_second;
-        let flows = if snapshot.outflow > 0.0 { snapshot.outflow } else { rate };
-        let eta = position.filter(|_| flows > 0.0 && reason.is_none()).map(|position| {
-            let seconds = position as f64 / flows;
-            let whole = |share: f64| (seconds * share).ceil() as i64;
-            Eta { seconds: whole(1.0), low: whole(ETA_LOW), high: whole(ETA_HIGH) }
-        });
-        let poll_after_ms = self.poll_after_ms(&queue, last_seen);
-        let status = Status::Waiting { position, eta, poll_after_ms };
+        let reason =
+            if certain { line.reason(self.clock.now_ms()) } else { Some(Reason::Rebuilding) };
+        let stands = reason.is_some_and(Reason::stops);
+        let eta = position.filter(|_| !stands).and_then(|at| snapshot.pace.flow().eta(at));
+        let interval = Interval {
+            position: last_seen,
+            rate_per_second: queue.policy.rate_per_second,
+            claim_seconds: queue.policy.claim_seconds,
+            poll_seconds_max: self.config.poll_seconds_max,
+            polls_per_second: snapshot.polls_per_second,
+        };
+        let status = Status::Waiting { position, eta, poll_after_ms: interval.poll_after_ms() };
         Place { queue: queue.name.clone(), number, confirmed, status, reason }
-    }
-
-    /// When to ask again: sooner near the front, never so late that a turn could pass unclaimed.
-    fn poll_after_ms(&self, queue: &Queue, position: i64) -> i64 {
-        let longest = self.config.poll_seconds_max as f64 * 1_000.0;
-        let earliest_turn = position as f64 / (2.0 * queue.policy.rate_per_second) * 1_000.0;
-        let claim_slack = (queue.policy.claim_seconds as f64 - 5.0).max(1.0) * 1_000.0;
-        let told = earliest_turn.min(longest).min(earliest_turn + claim_slack).max(POLL_MS_MIN);
-        chance::jitter(told, POLL_JITTER).clamp(POLL_MS_MIN, longest) as i64
     }
 }

@@ -7,7 +7,9 @@ use super::sql::{Admitted, Batch, Look};
 use crate::error::Error;
 use crate::ids::{Epoch, QueueNumber, UserId};
 use crate::redis::keys::QueueKeys;
-use crate::redis::script::{ADMIT_COMMIT, ADMIT_RESERVE, Arg, JOIN, LEAVE, OPEN, PLACE, WATCH};
+use crate::redis::script::{
+    ADMIT_COMMIT, ADMIT_RESERVE, Arg, JOIN, LEAVE, OPEN, PLACE, Reply, WATCH,
+};
 use crate::redis::{Connection, Redis};
 
 /// A call in 250 numbers stays well under 5 ms; a thousand took nine.
@@ -33,7 +35,6 @@ pub enum Joined {
     Pending(QueueNumber),
     Active(QueueNumber),
     Full,
-    Stale,
 }
 
 /// Where a number stands.
@@ -89,20 +90,24 @@ impl RedisLine<'_> {
         }
     }
 
-    /// The person's number: the one he has, or the next.
-    pub async fn join(&self, user: UserId, waiting_max: i64, now: i64) -> Result<Joined, Error> {
+    /// The number of each person: the one he has, or the next. `None`: another epoch.
+    pub async fn join(
+        &self,
+        people: &[UserId],
+        waiting_max: i64,
+        now: i64,
+    ) -> Result<Option<Vec<Joined>>, Error> {
         let QueueKeys { generation, line, wait, pend, turns, .. } = self.keys;
         let base = QueueNumber::base(self.epoch);
-        let args = [self.epoch(), user.0.into(), base.into(), waiting_max.into(), now.into()];
+        let args = [self.epoch(), base.into(), waiting_max.into(), now.into()];
+        let rest = people.iter().map(|user| Arg::from(user.0));
         let mut reply =
-            JOIN.call(self.on(), [generation, line, wait, pend, turns], args, []).await?;
+            JOIN.call(self.on(), [generation, line, wait, pend, turns], args, rest).await?;
         match reply.text()?.as_str() {
-            "NEW" => Ok(Joined::New(QueueNumber(reply.int()?))),
-            "WAITING" => Ok(Joined::Waiting(QueueNumber(reply.int()?))),
-            "PENDING" => Ok(Joined::Pending(QueueNumber(reply.int()?))),
-            "ACTIVE" => Ok(Joined::Active(QueueNumber(reply.int()?))),
-            "FULL" => Ok(Joined::Full),
-            "STALE" => Ok(Joined::Stale),
+            "JOINED" => {
+                people.iter().map(|_| joined(&mut reply)).collect::<Result<_, _>>().map(Some)
+            }
+            "STALE" => Ok(None),
             word => Err(reply.unknown(word)),
         }
     }
@@ -258,6 +263,19 @@ impl RedisLine<'_> {
 
     fn epoch(&self) -> Arg {
         self.epoch.into()
+    }
+}
+
+/// How `join` answers for one person.
+fn joined(reply: &mut Reply) -> Result<Joined, Error> {
+    let (standing, number) = (reply.text()?, QueueNumber(reply.int()?));
+    match standing.as_str() {
+        "new" => Ok(Joined::New(number)),
+        "waiting" => Ok(Joined::Waiting(number)),
+        "pending" => Ok(Joined::Pending(number)),
+        "active" => Ok(Joined::Active(number)),
+        "full" => Ok(Joined::Full),
+        other => Err(reply.unknown(other)),
     }
 }
 

@@ -121,7 +121,7 @@ macro_rules! scripts {
 
 scripts! {
     OPEN: 1 keys, 1 args, "queue/open";
-    JOIN: 5 keys, 5 args, "queue/join";
+    JOIN: 5 keys, 4 args, "queue/join";
     PLACE: 4 keys, 3 args, "queue/place";
     LEAVE: 6 keys, 3 args, "queue/leave";
     WATCH: 4 keys, 1 args, "queue/watch";

@@ -4,15 +4,15 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::routing::get;
-use axum::{Router, middleware};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tower::ServiceExt;
-use usher::http::limits::{Bulkhead, shed};
+use usher::http::limits;
 
 use super::{Reply, connect, raw, read_to_end, request};
 use crate::harness::*;
@@ -62,7 +62,7 @@ async fn whoever_hangs_up_keeps_his_place_until_his_work_is_done() {
     play::<TestApp>(Database::Sqlite, async |app| {
         let (begun, gate) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (app, begins, opens) = (app.app.clone(), begun.clone(), gate.clone());
-        let work = app.work.clone();
+        let (work, addresses) = (app.work.clone(), app.limits.clone());
         let at_work = async move || {
             let work = async move {
                 begins.notify_one();
@@ -71,9 +71,8 @@ async fn whoever_hangs_up_keeps_his_place_until_his_work_is_done() {
             };
             app.detached(work).await
         };
-        let shed = middleware::from_fn_with_state(Bulkhead::of(1), shed);
         let routes = Router::new().route("/work", get(at_work)).route("/rest", get(async || ()));
-        let shop: Router = routes.route_layer(shed);
+        let shop: Router = routes.route_layer(limits::gate(addresses, 1));
         let ask = |path| shop.clone().oneshot(Request::get(path).body(Body::empty()).unwrap());
 
         let client = tokio::spawn(ask("/work"));

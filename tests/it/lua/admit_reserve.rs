@@ -217,7 +217,7 @@ async fn a_line_that_begins_anew_finds_a_bucket_that_is_full_and_no_more() {
         stage.commits(Admitted { dropped, ..Admitted::default() }).await;
         assert!(stage.takes(&policy, late).await.is_empty());
         for id in 3..=6 {
-            stage.line().join(user(id), 10, late).await.unwrap();
+            stage.join(id, 10, late).await;
         }
         assert_eq!(stage.admits(&policy, late).await, [3]);
         assert_eq!(stage.admits(&policy, late + 500).await, [4]);

@@ -10,10 +10,34 @@ const MANY: i64 = 1_000;
 async fn each_new_person_gets_the_next_number() {
     on_an_open_queue(async |stage| {
         for n in 1..=3 {
-            let joined = stage.line().join(user(10 * n), MANY, NOW + n).await.unwrap();
+            let joined = stage.join(10 * n, MANY, NOW + n).await;
             assert_eq!(joined, Joined::New(stage.nth(n)));
         }
         stage.holds([("line", "idle_ms=NOW+1 n=3"), ("wait", "10=#1 20=#2 30=#3")]).await;
+    })
+    .await;
+}
+
+/// In one call as in many: each has the number of his coming, and who stands in it twice has one.
+#[tokio::test]
+async fn many_join_in_the_order_of_their_coming() {
+    on_an_open_queue(async |stage| {
+        let (ann, bob) = (stage.joins(1).await, stage.joins(2).await);
+        stage.is_pending(user(1), ann).await;
+        let people = [4, 1, 2, 3, 4, 5].map(user);
+        let joined = stage.line().join(&people, 3, NOW).await.unwrap().unwrap();
+        let (third, fourth) = (stage.nth(3), stage.nth(4));
+        let expected = [
+            Joined::New(third),
+            Joined::Pending(ann),
+            Joined::Waiting(bob),
+            Joined::New(fourth),
+            Joined::Waiting(third),
+            Joined::Full,
+        ];
+        assert_eq!(joined, expected);
+        assert_eq!(stage.shown("wait").await, "2=#2 4=#3 3=#4");
+        assert_eq!(stage.shown("line").await, "idle_ms=NOW n=4");
     })
     .await;
 }
@@ -23,7 +47,7 @@ async fn joining_twice_is_joining_once() {
     on_an_open_queue(async |stage| {
         let ann = stage.joins(1).await;
         let before = stage.keyspace().await;
-        let again = stage.line().join(user(1), MANY, NOW + 5).await.unwrap();
+        let again = stage.join(1, MANY, NOW + 5).await;
         assert_eq!(again, Joined::Waiting(ann));
         assert_eq!(stage.keyspace().await, before);
     })
@@ -37,7 +61,7 @@ async fn a_number_is_kept_on_its_way_into_a_turn() {
         stage.is_pending(user(1), ann).await;
         stage.is_admitted(user(2), bob).await;
         let before = stage.keyspace().await;
-        let join = async |id| stage.line().join(user(id), MANY, NOW).await.unwrap();
+        let join = async |id| stage.join(id, MANY, NOW).await;
         assert_eq!(join(1).await, Joined::Pending(ann));
         assert_eq!(join(2).await, Joined::Active(bob));
         assert_eq!(stage.keyspace().await, before);
@@ -48,8 +72,7 @@ async fn a_number_is_kept_on_its_way_into_a_turn() {
 #[tokio::test]
 async fn a_full_line_takes_nobody_new_and_knows_who_is_in_it() {
     on_an_open_queue(async |stage| {
-        let join =
-            async |id, waiting_max| stage.line().join(user(id), waiting_max, NOW).await.unwrap();
+        let join = async |id, waiting_max| stage.join(id, waiting_max, NOW).await;
         assert_eq!(join(1, 1).await, Joined::New(stage.nth(1)));
         let before = stage.keyspace().await;
         assert_eq!(join(2, 1).await, Joined::Full);
@@ -76,7 +99,7 @@ async fn a_number_is_never_given_again() {
 #[tokio::test]
 async fn only_the_first_of_a_line_says_when_it_began() {
     on_an_open_queue(async |stage| {
-        let join = async |id, now| stage.line().join(user(id), MANY, now).await.unwrap();
+        let join = async |id, now| stage.join(id, MANY, now).await;
         join(1, NOW + 1).await;
         join(2, NOW + 2).await;
         assert_eq!(stage.shown("line").await, "idle_ms=NOW+1 n=2");
@@ -91,12 +114,12 @@ async fn only_the_first_of_a_line_says_when_it_began() {
 #[tokio::test]
 async fn an_absent_or_another_generation_is_stale_and_not_an_empty_line() {
     in_each_epoch(async |stage| {
-        let join = async |epoch| stage.line_of(epoch).join(user(1), MANY, NOW).await.unwrap();
-        assert_eq!(join(stage.epoch).await, Joined::Stale);
+        let join = async |epoch| stage.line_of(epoch).join(&[user(1)], MANY, NOW).await.unwrap();
+        assert_eq!(join(stage.epoch).await, None);
         assert!(stage.keyspace().await.is_empty());
         stage.open().await;
-        assert_eq!(join(stage.epoch - 1).await, Joined::Stale);
-        assert_eq!(join(stage.epoch + 1).await, Joined::Stale);
+        assert_eq!(join(stage.epoch - 1).await, None);
+        assert_eq!(join(stage.epoch + 1).await, None);
         stage.holds([]).await;
     })
     .await;

@@ -16,7 +16,6 @@ mod stage;
 mod watch;
 
 use usher::queue::policy::Mode;
-use usher::queue::redis::Joined;
 
 use self::stage::{NOW, Stage, seat, tuned, turn, user};
 use crate::harness::PrivateRedis;
@@ -33,7 +32,7 @@ async fn a_full_redis_refuses_to_take_and_still_gives_back() {
     stage.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
 
     let line = stage.line();
-    assert!(line.join(user(3), 10, NOW).await.is_err());
+    assert!(line.join(&[user(3)], 10, NOW).await.is_err());
     assert!(stage.seats().hold((user(1), ann), NOW, NOW + 9, &[seat("A2")]).await.is_err());
     assert!(line.admit_reserve(&tuned(1.0, 1.0).allowance(), NOW).await.is_err());
 
@@ -60,7 +59,7 @@ async fn no_script_touches_the_state_of_another_epoch() {
     for epoch in [6, 8] {
         let line = stage.line_of(epoch);
         assert!(!line.open().await.unwrap());
-        assert_eq!(line.join(user(2), 10, NOW).await.unwrap(), Joined::Stale);
+        assert_eq!(line.join(&[user(2)], 10, NOW).await.unwrap(), None);
         assert!(!line.leave(user(1), ann).await.unwrap());
         let mut passing = tuned(50.0, 50.0);
         passing.policy.mode = Mode::Passthrough;

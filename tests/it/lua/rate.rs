@@ -83,7 +83,7 @@ impl Live<'_> {
         for _ in 0..count {
             self.arrivals += 1;
             self.waiting += 1;
-            self.stage.line().join(user(self.arrivals), 1_000_000, self.now).await.unwrap();
+            self.stage.join(self.arrivals, 1_000_000, self.now).await;
         }
     }
 

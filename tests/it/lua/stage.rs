@@ -134,9 +134,15 @@ impl Stage {
         assert!(self.line().open().await.unwrap());
     }
 
+    /// What joining comes to for one person.
+    pub async fn join(&self, id: i64, waiting_max: i64, now: i64) -> Joined {
+        let joined = self.line().join(&[user(id)], waiting_max, now).await.unwrap();
+        joined.expect("the queue is open").remove(0)
+    }
+
     /// Joins somebody new.
     pub async fn joins(&self, id: i64) -> QueueNumber {
-        match self.line().join(user(id), 1_000_000, NOW).await.unwrap() {
+        match self.join(id, 1_000_000, NOW).await {
             Joined::New(number) => number,
             other => panic!("user {id} is not new: {other:?}"),
         }

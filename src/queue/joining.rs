@@ -1,0 +1,66 @@
+//! Joins share calls: whoever comes while Redis answers those before him is asked for in the next call, with everybody
+//! who came meanwhile, in the order of their coming. What a number is worth is not decided here.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::redis::Joined;
+use super::{Inner, Line, Queues};
+use crate::error::Error;
+use crate::ids::UserId;
+
+/// People in one call: it stays well under 5 ms.
+const JOINS_MAX: usize = 200;
+/// People who wait for their call; further ones wait for room. As many as requests are served at once.
+const COMING_MAX: usize = 8_192;
+
+/// Somebody who asks for a number, and where he is told.
+type Coming = (UserId, oneshot::Sender<Result<Joined, Error>>);
+
+/// The way to the one task that asks Redis for a queue's numbers; it begins with the first person.
+#[derive(Default)]
+pub struct Joining(OnceLock<mpsc::Sender<Coming>>);
+
+impl Queues {
+    /// The number of a person, asked for together with others.
+    pub(super) async fn ask_number(&self, line: &Arc<Line>, user: UserId) -> Result<Joined, Error> {
+        let (tell, told) = oneshot::channel();
+        let coming = line.joining.0.get_or_init(|| {
+            let (coming, people) = mpsc::channel(COMING_MAX);
+            tokio::spawn(ask(Arc::downgrade(&self.inner), Arc::downgrade(line), people));
+            coming
+        });
+        let gone = || Error::bug("nobody asks for numbers any more");
+        coming.send((user, tell)).await.map_err(|_| gone())?;
+        told.await.map_err(|_| gone())?
+    }
+
+    async fn numbers(&self, line: &Line, people: &[UserId]) -> Result<Vec<Joined>, Error> {
+        // Nobody new where nobody may join: but a place that is held already is shown.
+        let may_join = line.queue().policy.mode.lets_people_join();
+        let waiting_max = if may_join { self.config.waiting_max } else { 0 };
+        let redis = self.redis_line(line).await?;
+        let joined = redis.join(people, waiting_max, self.clock.now_ms()).await?;
+        joined.ok_or_else(|| self.doubt(line))
+    }
+}
+
+/// Asks for as many as there are, again and again, for as long as there is a queue to join.
+async fn ask(queues: Weak<Inner>, line: Weak<Line>, mut people: mpsc::Receiver<Coming>) {
+    let mut batch = Vec::with_capacity(JOINS_MAX);
+    while people.recv_many(&mut batch, JOINS_MAX).await > 0 {
+        let (Some(inner), Some(line)) = (queues.upgrade(), line.upgrade()) else { return };
+        let users: Vec<UserId> = batch.iter().map(|(user, _)| *user).collect();
+        let numbers = Queues { inner }.numbers(&line, &users).await;
+        // Who hung up does not hear his answer; his place is kept all the same.
+        match numbers {
+            Ok(numbers) => batch.drain(..).zip(numbers).for_each(|((_, tell), joined)| {
+                let _ = tell.send(Ok(joined));
+            }),
+            Err(error) => batch.drain(..).for_each(|(_, tell)| {
+                let _ = tell.send(Err(error.shared()));
+            }),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! How fast the line moves, and what people are told of it: when their turn may come, and when to ask again. These are
+//! estimates; nothing is granted by them.
+
+use std::ops::RangeInclusive;
+
+use crate::chance;
+use crate::ids::QueueNumber;
+
+/// The flow is measured over the last minute, from marks five seconds apart.
+const MARKS: usize = 12;
+const MARK_EVERY_MS: i64 = 5_000;
+/// The set rate counts like so much time of measuring: it is all that is known at first, and little after a minute.
+const BELIEF_SECONDS: f64 = 5.0;
+/// A range reaches two standard deviations either way, and never claims to be better than this.
+const DEVIATIONS: f64 = 2.0;
+const ETA_SPREAD_MIN: f64 = 0.1;
+/// The shortest interval that is told, and how much shorter than told a crowd's intervals are made, to spread it.
+pub const POLL_MS_MIN: f64 = 500.0;
+const POLL_SPREAD: f64 = 0.3;
+/// Polls a second that one instance answers at its ease; beyond them the intervals grow in proportion.
+const POLLS_PER_SECOND_EASY: f64 = 10_000.0;
+/// Before an unclaimed turn is over, its owner is told to ask at least this much earlier.
+const CLAIM_MARGIN_SECONDS: i64 = 5;
+
+/// Where the line stood at moments of the last minute, while one rate was set.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pace {
+    rate_per_second: f64,
+    /// Oldest first.
+    marks: [(i64, QueueNumber); MARKS],
+    known: usize,
+    latest: (i64, QueueNumber),
+}
+
+/// Numbers served a second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Flow {
+    pub per_second: f64,
+    /// How many numbers that was concluded from: few of them tell little.
+    pub seen: f64,
+}
+
+/// Seconds until the turn: the estimate and its range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Eta {
+    pub seconds: i64,
+    pub low: i64,
+    pub high: i64,
+}
+
+impl Pace {
+    /// This pace when the line stands at `serving`. What was seen at another rate, or in another epoch, says nothing
+    /// of what comes.
+    pub fn at(mut self, now: i64, serving: QueueNumber, rate_per_second: f64) -> Self {
+        let same = self.known > 0
+            && self.rate_per_second.to_bits() == rate_per_second.to_bits()
+            && self.latest.1.epoch() == serving.epoch();
+        if !same {
+            self = Self { rate_per_second, ..Self::default() };
+        }
+        self.latest = (now, serving);
+        let due = self.known == 0 || now - self.marks[self.known - 1].0 >= MARK_EVERY_MS;
+        if due && self.known == MARKS {
+            self.marks.rotate_left(1);
+            self.known -= 1;
+        }
+        if due {
+            self.marks[self.known] = self.latest;
+            self.known += 1;
+        }
+        self
+    }
+
+    /// What was measured, tempered by what is set.
+    pub fn flow(&self) -> Flow {
+        let (since, from) = self.marks[0];
+        let (now, serving) = self.latest;
+        let seconds = (now - since).max(0) as f64 / 1_000.0;
+        let seen = (serving.0 - from.0).max(0) as f64 + self.rate_per_second * BELIEF_SECONDS;
+        Flow { per_second: seen / (seconds + BELIEF_SECONDS), seen }
+    }
+}
+
+impl Flow {
+    /// When a position comes up: arrivals of turns are counted like any other, so their number varies by its root.
+    pub fn eta(self, position: i64) -> Option<Eta> {
+        if self.per_second <= 0.0 {
+            return None;
+        }
+        let (position, seen) = (position.max(1) as f64, self.seen.max(1.0));
+        let spread = DEVIATIONS * (1.0 / position + 1.0 / seen).sqrt();
+        let (seconds, factor) = (position / self.per_second, 1.0 + spread.max(ETA_SPREAD_MIN));
+        let whole = |seconds: f64| seconds.ceil() as i64;
+        Some(Eta {
+            seconds: whole(seconds),
+            low: (seconds / factor).floor() as i64,
+            high: whole(seconds * factor),
+        })
+    }
+}
+
+/// What an interval is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Interval {
+    pub position: i64,
+    pub rate_per_second: f64,
+    pub claim_seconds: i64,
+    pub poll_seconds_max: i64,
+    /// Polls that this instance answers.
+    pub polls_per_second: f64,
+}
+
+impl Interval {
+    /// When to ask again, in milliseconds: later the further from the front and the more people ask, spread over a
+    /// crowd, and never so late that a turn could pass unclaimed.
+    pub fn poll_after_ms(self) -> i64 {
+        let range = self.range();
+        let told = *range.end();
+        chance::at_most(told, POLL_SPREAD).max(*range.start()) as i64
+    }
+
+    fn range(self) -> RangeInclusive<f64> {
+        let longest = self.poll_seconds_max as f64 * 1_000.0;
+        // Unclaimed turns are made up for, so for a while the line moves at up to twice the rate.
+        let earliest = self.position as f64 / (2.0 * self.rate_per_second) * 1_000.0;
+        let claim_by =
+            earliest + (self.claim_seconds - CLAIM_MARGIN_SECONDS).max(1) as f64 * 1_000.0;
+        let load = (self.polls_per_second / POLLS_PER_SECOND_EASY).max(1.0);
+        let easy = earliest.max(POLL_MS_MIN / (1.0 - POLL_SPREAD)) * load;
+        let shortest = POLL_MS_MIN.min(longest);
+        shortest..=easy.min(claim_by).min(longest).max(shortest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn nth(n: i64) -> QueueNumber {
+        QueueNumber(QueueNumber::base(1) + n)
+    }
+
+    /// A line that has moved at `flow` for a minute under a rate of 50.
+    fn a_minute_of(flow: i64) -> Pace {
+        (0..=60)
+            .fold(Pace::default(), |pace, second| pace.at(second * 1_000, nth(flow * second), 50.0))
+    }
+
+    #[test]
+    fn at_first_the_rate_is_believed_and_later_what_was_seen() {
+        let first = Pace::default().at(0, nth(0), 50.0).flow();
+        assert_eq!(first.per_second, 50.0);
+        let slow = a_minute_of(10).flow();
+        assert!((10.0..14.0).contains(&slow.per_second), "{slow:?}");
+    }
+
+    #[test]
+    fn another_rate_or_another_epoch_begins_anew() {
+        let tuned = a_minute_of(10).at(61_000, nth(610), 20.0);
+        assert_eq!(tuned.flow().per_second, 20.0);
+        let epoch = QueueNumber(QueueNumber::base(2));
+        assert_eq!(a_minute_of(10).at(61_000, epoch, 50.0).flow().per_second, 50.0);
+    }
+
+    #[test]
+    fn a_line_that_stands_has_no_estimate() {
+        assert_eq!(Pace::default().at(0, nth(0), 0.0).flow().eta(5), None);
+    }
+
+    #[test]
+    fn a_long_look_at_a_long_line_is_a_narrow_range() {
+        let eta = a_minute_of(50).flow().eta(5_000).unwrap();
+        assert_eq!((eta.low, eta.seconds, eta.high), (90, 100, 110));
+        let near = Pace::default().at(0, nth(0), 0.1).flow().eta(1).unwrap();
+        assert!(near.low <= 3 && near.high >= 30, "{near:?}");
+    }
+
+    fn interval(position: i64, rate_per_second: f64, polls_per_second: f64) -> Interval {
+        let (claim_seconds, poll_seconds_max) = (60, 30);
+        Interval { position, rate_per_second, claim_seconds, poll_seconds_max, polls_per_second }
+    }
+
+    #[test]
+    fn intervals_grow_with_the_distance_and_with_the_load() {
+        let told = |position, polls| *interval(position, 50.0, polls).range().end();
+        assert_eq!(told(1, 0.0), POLL_MS_MIN / (1.0 - POLL_SPREAD));
+        assert_eq!((told(1_000, 0.0), told(1_000, 20_000.0)), (10_000.0, 20_000.0));
+        assert_eq!(told(1_000_000, 0.0), 30_000.0);
+        let mut soon = interval(100, 50.0, 1e9);
+        soon.claim_seconds = 10;
+        assert_eq!(*soon.range().end(), 6_000.0, "a second until the turn, five to claim it");
+    }
+
+    proptest! {
+        #[test]
+        fn an_interval_is_from_half_a_second_to_the_longest(
+            position in 1..2_000_000_i64, rate in 0.0..20_000.0_f64, polls in 0.0..1e6_f64
+        ) {
+            let told = interval(position, rate, polls).poll_after_ms();
+            prop_assert!((500..=30_000).contains(&told), "{told}");
+        }
+    }
+}
