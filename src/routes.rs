@@ -62,16 +62,21 @@ pub fn public(app: App) -> Router {
 /// What operators reach, on a listener of their own.
 pub fn operators(app: App) -> Router {
     let router = Router::new()
-        .route("/admin/queues", get(queue::http::list))
-        .route("/admin/queues/{name}", get(queue::http::show).post(queue::http::create))
+        .route("/admin/queues", get(queue::http::operators::list))
+        .route(
+            "/admin/queues/{name}",
+            get(queue::http::operators::show).post(queue::http::operators::create),
+        )
         .route(
             "/admin/queues/{name}/policy",
-            get(queue::http::show_policy).put(queue::http::tune).patch(queue::http::tune_by_patch),
+            get(queue::http::operators::show_policy)
+                .put(queue::http::operators::tune)
+                .patch(queue::http::operators::tune_by_patch),
         )
-        .route("/admin/queues/{name}/admit", post(queue::http::admit))
+        .route("/admin/queues/{name}/admit", post(queue::http::operators::admit))
         .route("/admin/concerts", get(concert::http::admin_list).post(concert::http::create))
         .route("/admin/concerts/{id}", get(concert::http::admin_show).put(concert::http::change))
-        .route("/admin/audit", get(queue::http::audit))
+        .route("/admin/audit", get(queue::http::operators::audit))
         .route("/admin/check", get(check::check))
         .route("/metrics", get(health::metrics))
         .merge(health_routes());

@@ -1,5 +1,5 @@
 //! The line: join, place, claim, and what operators do to it. The rules, in plain Rust: how Redis is asked stands in
-//! `redis.rs`, what SQL grants in `sql/`, how HTTP says it in `http.rs`; admission has a file of its own.
+//! `redis.rs`, what SQL grants in `sql/`, how HTTP says it in `http/`; admission has a file of its own.
 
 pub mod admission;
 pub mod http;

@@ -8,7 +8,7 @@ use usher::concert::{ChangeConcert, CreateConcert};
 use usher::error::{Code, Error};
 use usher::http::extract::{Body, parse_json};
 use usher::payment::http::{PayBookingBody, TopUpBody};
-use usher::queue::http::AdmitByHand;
+use usher::queue::http::operators::AdmitByHand;
 use usher::queue::policy::TunePolicy;
 
 /// Right bodies, to be spoilt.
