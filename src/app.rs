@@ -61,6 +61,8 @@ pub struct Parts {
     pub private_redis: Option<PrivateRedis>,
     /// Work that goes on when its client hangs up.
     pub work: TaskTracker,
+    /// The process is told to stop: whatever would never end by itself ends now.
+    pub stopping: CancellationToken,
     pub metrics: PrometheusHandle,
 }
 
@@ -131,6 +133,7 @@ impl App {
             redis,
             private_redis,
             work,
+            stopping: CancellationToken::new(),
             metrics: telemetry::metrics()?,
         })))
     }

@@ -16,6 +16,8 @@ const MONEY_MAX: usize = 1_024;
 const SEATS_MAX: usize = 1_024;
 const LINE_MAX: usize = 8_192;
 const READS_MAX: usize = 2_048;
+/// Streams last as long as people wait; a quarter of the connections is left for whoever polls and buys.
+const STREAMS_MAX: usize = 12_288;
 
 /// What buyers reach.
 pub fn public(app: App) -> Router {
@@ -24,6 +26,7 @@ pub fn public(app: App) -> Router {
         .route("/token/", get(queue::http::join))
         .route("/queue", get(queue::http::poll).delete(booking::http::leave))
         .route("/queues/{name}", get(queue::http::look));
+    let streams = Router::new().route("/queue/events", get(queue::http::events::events));
     let seats = Router::new()
         .route("/booking", post(booking::http::hold))
         .route("/booking/{id}", get(booking::http::show).merge(delete(booking::http::cancel)));
@@ -49,6 +52,7 @@ pub fn public(app: App) -> Router {
     };
     Router::new()
         .merge(within(line, LINE_MAX))
+        .merge(within(streams, STREAMS_MAX))
         .merge(within(seats, SEATS_MAX))
         .merge(within(money, MONEY_MAX))
         .merge(within(reads, READS_MAX))

@@ -49,7 +49,6 @@ pub struct Running {
     pub public: SocketAddr,
     pub admin: SocketAddr,
     app: App,
-    stopping: CancellationToken,
     tasks: TaskTracker,
     scheduler: Option<JobScheduler>,
 }
@@ -69,7 +68,7 @@ impl Doors {
 
 /// Opens the doors and serves until it is stopped.
 pub async fn start(app: App, doors: Doors, loops: Loops) -> Result<Running, Error> {
-    let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let (stopping, tasks) = (app.stopping.clone(), TaskTracker::new());
     let Doors { public, admin } = doors;
     let (public_at, admin_at) = (address(&public)?, address(&admin)?);
     tasks.spawn(accept(public, routes::public(app.clone()), stopping.clone()));
@@ -82,7 +81,7 @@ pub async fn start(app: App, doors: Doors, loops: Loops) -> Result<Running, Erro
             Some(housekeeping::start(&app).await?)
         }
     };
-    Ok(Running { public: public_at, admin: admin_at, app, stopping, tasks, scheduler })
+    Ok(Running { public: public_at, admin: admin_at, app, tasks, scheduler })
 }
 
 impl Running {
@@ -91,7 +90,7 @@ impl Running {
     pub async fn stop(self) {
         // Readiness looks at this, so it is off before a connection is refused.
         self.app.work.close();
-        self.stopping.cancel();
+        self.app.stopping.cancel();
         self.tasks.close();
         if tokio::time::timeout(DRAIN_TIMEOUT, async {
             tokio::join!(self.tasks.wait(), self.app.work.wait())

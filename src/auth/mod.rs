@@ -34,6 +34,13 @@ pub struct QueueToken {
     pub stale: bool,
 }
 
+impl QueueToken {
+    /// Whose place it is, which, and when it was last confirmed.
+    pub fn place(&self) -> (UserId, QueueNumber, Epoch) {
+        (self.user, self.number, self.confirmed)
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct QueueClaims<'a> {
     aud: &'a str,
@@ -112,15 +119,17 @@ impl Tokens {
         let (message, signature) = token.rsplit_once('.').ok_or_else(malformed)?;
         let (header, claims) = message.split_once('.').ok_or_else(malformed)?;
         let claims = decoded(claims)?;
-        // `alg: none` comes without a signature: it is a token, and not one for us.
-        URL_SAFE_NO_PAD.decode(signature).map_err(|_| malformed())?;
         let Some(key) = self.keys.iter().find(|key| key.header == header) else {
             decoded(header)?;
+            // `alg: none` comes without a signature: it is a token, and not one for us.
+            URL_SAFE_NO_PAD.decode(signature).map_err(|_| malformed())?;
             return Err(invalid());
         };
+        // What cannot be compared is no signature at all.
         let genuine =
-            crypto::verify(signature, message.as_bytes(), &key.decoding, Algorithm::HS256);
-        if key.state == KeyState::Revoked || !genuine.unwrap_or(false) {
+            crypto::verify(signature, message.as_bytes(), &key.decoding, Algorithm::HS256)
+                .map_err(|_| malformed())?;
+        if key.state == KeyState::Revoked || !genuine {
             return Err(invalid());
         }
         let claims: QueueClaims<'_> = serde_json::from_slice(&claims).map_err(|_| invalid())?;

@@ -2,8 +2,9 @@
 //! the code of the contract, before a handler runs.
 
 use axum::extract::{FromRequestParts, RawPathParams};
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use cookie::Cookie;
 use utoipa::IntoParams;
 
 use crate::app::App;
@@ -192,6 +193,35 @@ impl FromRequestParts<App> for MaybeTokenAuth {
         if let Some(token) = &token {
             count(parts, app, token.user)?;
         }
+        Ok(Self(token))
+    }
+}
+
+/// A checked queue token: from `Token-Auth`, else from the cookie, because a browser's event source sends no headers of
+/// ours. Never from the query, which proxies write down.
+pub struct TokenOrCookie(pub QueueToken);
+
+const TOKEN_COOKIE: &str = "usher_token";
+
+impl FromRequestParts<App> for TokenOrCookie {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
+        if let Some(token) = MaybeTokenAuth::from_request_parts(parts, app).await?.0 {
+            return Ok(Self(token));
+        }
+        let sent =
+            parts.headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let token = sent
+            .flat_map(Cookie::split_parse)
+            .filter_map(Result::ok)
+            .find(|cookie| cookie.name() == TOKEN_COOKIE)
+            .ok_or_else(|| {
+                let detail = "send the queue token in `Token-Auth` or in the cookie `usher_token`";
+                Error::refused(Code::TokenMissing, detail)
+            })?;
+        let token = app.tokens.verify(token.value(), app.clock.now_ms())?;
+        count(parts, app, token.user)?;
         Ok(Self(token))
     }
 }

@@ -33,7 +33,7 @@ use crate::{booking, concert, payment, queue};
             an identity holds."
     ),
     paths(
-        queue::http::join, queue::http::poll, booking::http::leave, queue::http::look,
+        queue::http::join, queue::http::poll, queue::http::events::events, booking::http::leave, queue::http::look,
         concert::http::list, concert::http::show, concert::http::seats,
         booking::http::hold, booking::http::show, booking::http::cancel, booking::http::of_user,
         payment::http::pay, payment::http::balance, payment::http::top_up, payment::http::history,

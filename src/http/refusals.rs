@@ -19,6 +19,7 @@ fn of_rules(operation: &str) -> &'static [Code] {
             OutcomeUnknown,
         ],
         "get_place" => &[QueueNotFound, TurnEnded, OutcomeUnknown],
+        "listen_to_place" => &[QueueNotFound, TurnEnded],
         "leave_queue" | "look_at_queue" => &[QueueNotFound],
         "list_concerts" | "get_concert" | "get_seats" => &[ConcertNotFound],
         "hold_seats" => &[

@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::sync::{Mutex, watch};
 use utoipa::ToSchema;
 
+use super::events::Announcing;
 use super::joining::Joining;
 use super::pace::Pace;
 use super::policy::Mode;
@@ -111,6 +112,7 @@ pub struct Line {
     left: std::sync::Mutex<BTreeSet<QueueNumber>>,
     pub watching: Renewal,
     pub joining: Joining,
+    pub announcing: Announcing,
     /// One at a time ticks. It holds how many of the ticks that were asked for have been served.
     pub ticking: Mutex<u64>,
     pub ticks_asked: AtomicU64,
@@ -133,6 +135,7 @@ impl Line {
             left: std::sync::Mutex::default(),
             watching: Renewal::default(),
             joining: Joining::default(),
+            announcing: Announcing::default(),
             ticking: Mutex::default(),
             ticks_asked: AtomicU64::new(0),
             ticked_at: AtomicI64::new(i64::MIN / 2),

@@ -2,6 +2,7 @@
 //! `redis.rs`, what SQL grants in `sql/`, how HTTP says it in `http/`; admission has a file of its own.
 
 pub mod admission;
+mod events;
 pub mod http;
 mod joining;
 pub mod line;
@@ -30,7 +31,8 @@ use crate::redis::Redis;
 use crate::sql::Sql;
 use crate::sql::audit::NewAudit;
 use admission::STOCK_MS;
-pub use line::{Line, LineState, Reason};
+pub use events::{Announcement, Heard};
+pub use line::{Line, LineState, Reason, Snapshot};
 pub use pace::Eta;
 pub use place::{Place, Status};
 use redis::{Joined, RedisLine, Standing};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::pace::{Eta, Interval, POLL_MS_MIN};
 use super::redis::Standing;
-use super::{Fate, Line, Queues, Reason, Turn};
+use super::{Fate, Line, Queues, Reason, Snapshot, Turn};
 use crate::error::Error;
 use crate::ids::{Epoch, QueueName, QueueNumber, UserId};
 
@@ -28,8 +28,7 @@ pub enum Status {
 }
 
 impl Queues {
-    /// Where a number stands. From memory when it can; Redis is asked only when the number has come up, SQL only
-    /// when Redis knows nothing of it.
+    /// Where a number stands; an open turn is claimed.
     pub async fn poll(
         &self,
         name: &QueueName,
@@ -49,35 +48,64 @@ impl Queues {
         number: QueueNumber,
         confirmed: Epoch,
     ) -> Result<Place, Error> {
+        match self.find(line, user, number, confirmed).await? {
+            Found::Waiting(place) => Ok(place),
+            Found::Open(turn) => self.active(line, turn).await,
+        }
+    }
+
+    /// Where a number stands, for somebody who only listens: a turn is shown, and its owner has still to claim it.
+    pub async fn glance(
+        &self,
+        line: &Arc<Line>,
+        user: UserId,
+        number: QueueNumber,
+        confirmed: Epoch,
+    ) -> Result<Place, Error> {
+        match self.find(line, user, number, confirmed).await? {
+            Found::Waiting(place) => Ok(place),
+            Found::Open(turn) => self.in_turn(line, &turn),
+        }
+    }
+
+    /// From memory when it can; Redis is asked only when the number has come up, SQL only when Redis knows nothing of
+    /// it, or that it has a turn.
+    async fn find(
+        &self,
+        line: &Arc<Line>,
+        user: UserId,
+        number: QueueNumber,
+        confirmed: Epoch,
+    ) -> Result<Found, Error> {
         let epoch = line.queue().epoch;
         let seen = self.renew_snapshot(line).await;
         let certain = seen.is_ok() && !line.is_in_doubt();
         if line.has_left(number) {
             return Err(Error::turn_ended());
         }
-        if certain && confirmed == epoch && number > line.snapshot().figures.serving {
-            return Ok(self.waiting(line, number, epoch, true));
+        let snapshot = line.snapshot();
+        if certain && confirmed == epoch && number > snapshot.figures.serving {
+            return Ok(Found::Waiting(self.waiting(line, &snapshot, number, Some(epoch))));
         }
         // Whoever could not watch the line would wait as long again for nothing.
         let standing = match seen {
             Ok(()) => self.standing(line, user, number).await,
             Err(error) => Err(error),
         };
-        match standing {
-            Ok(Standing::Waiting | Standing::Pending) => {
-                Ok(self.waiting(line, number, epoch, true))
-            }
-            Ok(Standing::Active | Standing::Absent | Standing::Stale) | Err(_) => {
-                match (self.sql.fate(line.queue().id, user, number).await?, standing) {
-                    (Fate::Dead, _) => Err(Error::turn_ended()),
-                    (Fate::Open(turn), _) => self.active(line, turn).await,
-                    // Its turn has not come, and what Redis says of it cannot be trusted: the place is in the token.
-                    (Fate::Unknown, Ok(Standing::Absent | Standing::Stale)) => {
-                        self.doubt(line);
-                        Ok(self.waiting(line, number, confirmed, false))
-                    }
-                    (Fate::Unknown, _) => Ok(self.waiting(line, number, confirmed, false)),
+        if matches!(standing, Ok(Standing::Waiting | Standing::Pending)) {
+            let place = self.waiting(line, &line.snapshot(), number, Some(epoch));
+            return Ok(Found::Waiting(place));
+        }
+        match self.sql.fate(line.queue().id, user, number).await? {
+            Fate::Dead => Err(Error::turn_ended()),
+            Fate::Open(turn) => Ok(Found::Open(turn)),
+            // Its turn has not come, and what Redis says of it cannot be trusted: the place is in the token.
+            Fate::Unknown => {
+                if matches!(standing, Ok(Standing::Absent | Standing::Stale)) {
+                    self.doubt(line);
                 }
+                let place = self.waiting(line, &snapshot, number, None);
+                Ok(Found::Waiting(Place { confirmed, ..place }))
             }
         }
     }
@@ -107,6 +135,12 @@ impl Queues {
                 .await?
                 .ok_or_else(Error::turn_ended)?
         };
+        self.in_turn(line, &turn)
+    }
+
+    /// A turn that goes on, and how long.
+    fn in_turn(&self, line: &Line, turn: &Turn) -> Result<Place, Error> {
+        let (queue, now) = (line.queue(), self.clock.now_ms());
         if turn.ended_at.is_some() || now >= turn.ends_at {
             return Err(Error::turn_ended());
         }
@@ -121,12 +155,21 @@ impl Queues {
         })
     }
 
-    fn waiting(&self, line: &Line, number: QueueNumber, confirmed: Epoch, certain: bool) -> Place {
-        let (queue, snapshot) = (line.queue(), line.snapshot());
+    /// A waiting place by this snapshot. `confirmed` is the epoch in which Redis knows of it: none while that is in doubt.
+    pub(super) fn waiting(
+        &self,
+        line: &Line,
+        snapshot: &Snapshot,
+        number: QueueNumber,
+        confirmed: Option<Epoch>,
+    ) -> Place {
+        let queue = line.queue();
         let last_seen = snapshot.position(number);
-        let position = certain.then_some(last_seen);
-        let reason =
-            if certain { line.reason(self.clock.now_ms()) } else { Some(Reason::Rebuilding) };
+        let position = confirmed.map(|_| last_seen);
+        let reason = match confirmed {
+            Some(_) => line.reason(self.clock.now_ms()),
+            None => Some(Reason::Rebuilding),
+        };
         let stands = reason.is_some_and(Reason::stops);
         let eta = position.filter(|_| !stands).and_then(|at| snapshot.pace.flow().eta(at));
         let interval = Interval {
@@ -137,6 +180,13 @@ impl Queues {
             polls_per_second: snapshot.polls_per_second,
         };
         let status = Status::Waiting { position, eta, poll_after_ms: interval.poll_after_ms() };
+        let confirmed = confirmed.unwrap_or(queue.epoch);
         Place { queue: queue.name.clone(), number, confirmed, status, reason }
     }
+}
+
+/// What a number turned out to be.
+enum Found {
+    Waiting(Place),
+    Open(Turn),
 }

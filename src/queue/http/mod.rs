@@ -1,5 +1,7 @@
-//! The line over HTTP, as buyers reach it: join, poll, look. The operators' side of it is `operators.rs`.
+//! The line over HTTP, as buyers reach it: join, poll, look. A place that tells of itself is in `events.rs`, the
+//! operators' side in `operators.rs`.
 
+pub mod events;
 pub mod operators;
 
 use axum::Json;
@@ -63,7 +65,7 @@ pub struct PlaceView {
 }
 
 impl PlaceView {
-    fn new(place: &Place, token_id: Option<String>) -> Self {
+    pub fn new(place: &Place, token_id: Option<String>) -> Self {
         let mut view = Self {
             token_id,
             status: PlaceStatus::Waiting,

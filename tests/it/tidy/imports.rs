@@ -11,7 +11,7 @@ const IMPORTS: &[(&[&str], &[&str])] = &[
         &["axum", "tower", "tower_service", "tower_layer", "hyper", "hyper_util", "http_body_util"],
         &["*/http.rs", "*/http/", "src/routes.rs", "src/server.rs", "src/bench/load.rs"],
     ),
-    (&["flate2", "governor", "utoipa_swagger_ui"], &["src/http/", "src/routes.rs"]),
+    (&["cookie", "flate2", "governor", "utoipa_swagger_ui"], &["src/http/", "src/routes.rs"]),
     (&["redis", "deadpool_redis"], &["*/redis.rs", "src/redis/"]),
     (
         &["sea_orm", "sea_orm_migration", "sea_query", "sqlx"],
