@@ -113,11 +113,11 @@ impl App {
         let grace_ms = if clock.is_shared() || config.sql.is_sqlite() { 0 } else { GRACE_MS };
         let machines = || (redis.clone(), sql.clone());
         let concert = Concerts::new(sql.clone(), clock.clone());
-        let queue =
-            Queues::open(machines(), clock.clone(), concert.clone(), config.queue.clone()).await?;
+        let work = TaskTracker::new();
+        let line = (config.queue.clone(), work.clone());
+        let queue = Queues::open(machines(), clock.clone(), concert.clone(), line).await?;
         let booking =
             Bookings::new(machines(), clock.clone(), concert.clone(), queue.clone(), grace_ms);
-        let work = TaskTracker::new();
         let payment = Payments::new(sql.clone(), clock.clone(), booking.clone(), work.clone());
         Ok(Self(Arc::new(Parts {
             queue,

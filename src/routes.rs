@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::handler::HandlerWithoutStateExt;
 use axum::routing::{delete, get, post};
-use tower::{Layer, ServiceBuilder};
+use tower::ServiceBuilder;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::app::App;
@@ -45,11 +45,16 @@ pub fn public(app: App) -> Router {
         .route("/openapi.json", get(openapi::document))
         .merge(SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json")));
     let edge = EdgeLayer::default();
-    let within = |routes: Router<App>, requests_max| {
-        let gate = limits::gate(app.limits.clone(), requests_max);
+    let gated = |requests_max| {
         // Together they are one layer of the router: each costs every request a box or two.
-        known(routes).layer(ServiceBuilder::new().layer(edge.clone()).layer(gate))
+        let gate = limits::gate(app.limits.clone(), requests_max);
+        ServiceBuilder::new().layer(edge.clone()).layer(gate)
     };
+    let within = |routes: Router<App>, requests_max| known(routes).layer(gated(requests_max));
+    let nowhere = ServiceBuilder::new()
+        .layer(edge.clone())
+        .layer(limits::gate(app.limits.clone(), READS_MAX))
+        .service(edge::not_found.into_service());
     Router::new()
         .merge(within(line, LINE_MAX))
         .merge(within(streams, STREAMS_MAX))
@@ -59,7 +64,7 @@ pub fn public(app: App) -> Router {
         .merge(within(pages, READS_MAX))
         // A probe is answered however much its address asks for.
         .merge(known(health_routes()).layer(edge.clone()))
-        .fallback_service(edge.layer(edge::not_found.into_service()))
+        .fallback_service(nowhere)
         .with_state(app)
 }
 

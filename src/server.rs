@@ -162,8 +162,7 @@ async fn admit(app: App, stopping: CancellationToken) {
             _ = interval.tick() => {}
             () = stopping.cancelled() => break,
         }
-        let now = app.clock.now_ms();
-        for line in app.queue.lines().into_iter().filter(|line| line.is_asked_for(now)) {
+        for line in app.queue.lines_asked_for() {
             let app = app.clone();
             ticks.spawn(async move {
                 if let Err(error) = app.queue.tick(&line).await {

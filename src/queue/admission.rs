@@ -59,8 +59,9 @@ impl Queues {
         Ok(())
     }
 
-    /// Ticks one queue unless somebody does, or has within `span`.
-    pub(super) async fn tick_unless_just_ticked(
+    /// Ticks one queue anew, unless a tick began within `span`. Whoever wants it may hang up: it goes on, for its batch
+    /// is everybody's.
+    pub(super) async fn tick_unless_ticked_within(
         &self,
         line: &Arc<Line>,
         span: Duration,
@@ -69,7 +70,9 @@ impl Queues {
         if (0..span.as_millis() as i64).contains(&since_ms) {
             return Ok(());
         }
-        self.tick(line).await.map(drop)
+        let (queues, line) = (self.clone(), line.clone());
+        let ticked = self.work.spawn(async move { queues.tick_anew(&line).await });
+        ticked.await.map_err(|_| Error::bug("a tick panicked"))?
     }
 
     async fn tick_locked(&self, line: &Arc<Line>) -> Result<usize, Error> {

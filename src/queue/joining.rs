@@ -4,6 +4,7 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::redis::Joined;
 use super::{Inner, Line, Queues};
@@ -15,8 +16,13 @@ const JOINS_MAX: usize = 200;
 /// People who wait for their call; further ones wait for room. As many as requests are served at once.
 const COMING_MAX: usize = 8_192;
 
-/// Somebody who asks for a number, and where he is told.
-type Coming = (UserId, oneshot::Sender<Result<Joined, Error>>);
+/// Somebody who asks for a number.
+struct Coming {
+    user: UserId,
+    tell: oneshot::Sender<Result<Joined, Error>>,
+    /// Whoever hangs up is asked for all the same: the process does not stop before that.
+    _at_work: TaskTrackerToken,
+}
 
 /// The way to the one task that asks Redis for a queue's numbers; it begins with the first person.
 #[derive(Default)]
@@ -32,7 +38,10 @@ impl Queues {
             coming
         });
         let gone = || Error::bug("nobody asks for numbers any more");
-        coming.send((user, tell)).await.map_err(|_| gone())?;
+        coming
+            .send(Coming { user, tell, _at_work: self.work.token() })
+            .await
+            .map_err(|_| gone())?;
         told.await.map_err(|_| gone())?
     }
 
@@ -51,16 +60,22 @@ async fn ask(queues: Weak<Inner>, line: Weak<Line>, mut people: mpsc::Receiver<C
     let mut batch = Vec::with_capacity(JOINS_MAX);
     while people.recv_many(&mut batch, JOINS_MAX).await > 0 {
         let (Some(inner), Some(line)) = (queues.upgrade(), line.upgrade()) else { return };
-        let users: Vec<UserId> = batch.iter().map(|(user, _)| *user).collect();
+        let users: Vec<UserId> = batch.iter().map(|coming: &Coming| coming.user).collect();
         let numbers = Queues { inner }.numbers(&line, &users).await;
         // Who hung up does not hear his answer; his place is kept all the same.
         match numbers {
-            Ok(numbers) => batch.drain(..).zip(numbers).for_each(|((_, tell), joined)| {
-                let _ = tell.send(Ok(joined));
+            Ok(numbers) => batch.drain(..).zip(numbers).for_each(|(coming, joined)| {
+                let _ = coming.tell.send(Ok(joined));
             }),
-            Err(error) => batch.drain(..).for_each(|(_, tell)| {
-                let _ = tell.send(Err(error.shared()));
-            }),
+            Err(error) => {
+                // Whoever came while it failed does not wait for it to fail again.
+                while let Ok(coming) = people.try_recv() {
+                    batch.push(coming);
+                }
+                for coming in batch.drain(..) {
+                    let _ = coming.tell.send(Err(error.shared()));
+                }
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::recent::{Recent, Renewal};
 use crate::redis::keys::QueueKeys;
 
 /// Polls are answered from figures at most this old.
-pub const SNAPSHOT_MS: i64 = 200;
+pub const SNAPSHOT_MS: i64 = 100;
 /// How long people are told that the rate was lowered: each of them asks within it.
 const LOWERED_MS: i64 = 60_000;
 /// A queue that nobody has asked for this long is left alone by the ticks.
@@ -165,6 +165,11 @@ impl Line {
         **self.snapshot.load()
     }
 
+    /// When the last look was taken.
+    pub fn snapshot_at(&self) -> i64 {
+        self.snapshot.load().at_ms
+    }
+
     pub fn show(&self, figures: Figures, now: i64) {
         let rate = self.queue().policy.rate_per_second;
         let polls = self.polls.load(Ordering::Relaxed);
@@ -259,7 +264,7 @@ impl Line {
             Mode::Passthrough => i64::from(u32::MAX),
             _ if stock.seats == 0 => policy.active_max,
             _ => {
-                let expected = stock.seats_per_buyer.unwrap_or_else(|| policy.seats_expected());
+                let expected = stock.seats_per_buyer.unwrap_or(1.0);
                 let choosing = ((stock.free as f64 / expected) as i64).max(stock.free.min(1));
                 policy.active_max.min(choosing + stock.turns_with_hold)
             }

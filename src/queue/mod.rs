@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::concert::Concerts;
@@ -41,7 +42,8 @@ pub use sql::{Fate, Queue, Turn};
 /// How long a join waits for an admission that is due at once.
 const ADMISSION_WAIT: Duration = Duration::from_millis(500);
 const ADMISSION_STEP: Duration = Duration::from_millis(20);
-/// Rows that changed this long before the newest one seen are read again: instances' clocks differ a little.
+/// Rows that changed this long before the last reading are read again: instances' clocks differ a little, and a change
+/// is seen when it is committed.
 const REREAD_OVERLAP_MS: i64 = 5_000;
 /// A turn that closed this long ago and is still open was forgotten: its queue is not ticked.
 const FORGOTTEN_MS: i64 = 60_000;
@@ -66,12 +68,15 @@ pub struct Inner {
     pub(crate) clock: Clock,
     pub(crate) concerts: Concerts,
     pub(crate) config: QueueConfig,
+    /// Work that goes on when whoever wanted it hangs up.
+    work: TaskTracker,
     /// How far Redis's clock is ahead of ours.
     skew: Recent<i64>,
     /// Whether the clock was off when it was last compared.
     clock_is_off: AtomicBool,
     lines: ArcSwap<HashMap<QueueName, Arc<Line>>>,
-    seen_at: AtomicI64,
+    /// When the rows were last read.
+    refreshed_at: AtomicI64,
 }
 
 impl Queues {
@@ -79,7 +84,7 @@ impl Queues {
         (redis, sql): (Redis, Sql),
         clock: Clock,
         concerts: Concerts,
-        config: QueueConfig,
+        (config, work): (QueueConfig, TaskTracker),
     ) -> Result<Self, Error> {
         let inner = Inner {
             redis,
@@ -87,10 +92,11 @@ impl Queues {
             clock,
             concerts,
             config,
+            work,
             skew: Recent::default(),
             clock_is_off: AtomicBool::new(false),
             lines: ArcSwap::default(),
-            seen_at: AtomicI64::new(0),
+            refreshed_at: AtomicI64::new(0),
         };
         let queues = Self { inner: Arc::new(inner) };
         queues.refresh().await?;
@@ -100,11 +106,12 @@ impl Queues {
 
     /// Reads the queues that changed since the last time.
     pub async fn refresh(&self) -> Result<(), Error> {
-        let since = self.seen_at.load(Ordering::Relaxed) - REREAD_OVERLAP_MS;
+        let now = self.clock.now_ms();
+        let since = self.refreshed_at.load(Ordering::Relaxed) - REREAD_OVERLAP_MS;
         for queue in self.sql.queues_changed(since).await? {
-            self.seen_at.fetch_max(queue.changed_at, Ordering::Relaxed);
             self.learn(queue);
         }
+        self.refreshed_at.store(now, Ordering::Relaxed);
         Ok(())
     }
 
@@ -129,7 +136,7 @@ impl Queues {
         if let Some(line) = self.lines.load().get(name) {
             return Ok(line.clone());
         }
-        let queue = self.sql.queue_named(name).await?;
+        let queue = Box::pin(self.sql.queue_named(name)).await?;
         let missing = || Error::refused(Code::QueueNotFound, format!("there is no queue `{name}`"));
         Ok(self.learn(queue.ok_or_else(missing)?))
     }
@@ -143,6 +150,12 @@ impl Queues {
         let mut lines: Vec<_> = self.lines.load().values().cloned().collect();
         lines.sort_by_key(|line| line.queue().id);
         lines
+    }
+
+    /// The queues that somebody asks for.
+    pub fn lines_asked_for(&self) -> Vec<Arc<Line>> {
+        let now = self.clock.now_ms();
+        self.lines.load().values().filter(|line| line.is_asked_for(now)).cloned().collect()
     }
 
     async fn reread(&self, line: &Line) -> Result<(), Error> {
@@ -174,28 +187,38 @@ impl Queues {
         self.sql.end_forgotten_turns(now - FORGOTTEN_MS, now).await
     }
 
-    /// Gives a person a number, or the one he has, and says where he stands.
+    /// Gives a person a number, or the one he has, and says where he stands. Most people join far from the front: what
+    /// only the others need is boxed, so that a join is small.
     pub async fn join(&self, name: &QueueName, user: UserId) -> Result<Place, Error> {
         let line = self.line(name).await?;
         line.touch(self.clock.now_ms());
-        let number = match self.number(&line, user).await? {
-            Numbered::Active(turn) => return self.active(&line, turn).await,
-            Numbered::Waiting(number) => number,
+        let number = match self.ask_number(&line, user).await? {
+            Joined::New(number) => number,
+            other => match Box::pin(self.number(&line, user, other)).await? {
+                Numbered::Active(turn) => return self.active(&line, turn).await,
+                Numbered::Waiting(number) => number,
+            },
         };
         if self.may_be_admitted_soon(&line, number) {
             // He has his number, whatever became of the tick.
-            if let Err(error) = self.wait_for_admission(&line, number).await {
+            if let Err(error) = Box::pin(self.wait_for_admission(&line, number)).await {
                 tracing::debug!(%error, "a join did not wait for its admission");
             }
         }
         self.place(&line, user, number, line.queue().epoch).await
     }
 
-    async fn number(&self, line: &Arc<Line>, user: UserId) -> Result<Numbered, Error> {
+    /// The number of somebody who is not new, or who finds no room.
+    async fn number(
+        &self,
+        line: &Arc<Line>,
+        user: UserId,
+        mut joined: Joined,
+    ) -> Result<Numbered, Error> {
         let id = line.queue().id;
         // Twice: a number whose turn SQL has ended is taken out, then the person joins anew.
         for _ in 0..2 {
-            match self.ask_number(line, user).await? {
+            match joined {
                 Joined::Waiting(number) | Joined::Pending(number) if line.has_left(number) => {
                     self.redis_line(line).await?.leave(user, number).await?;
                 }
@@ -215,8 +238,12 @@ impl Queues {
                 },
                 Joined::Full => return Err(no_room(line)),
             }
+            joined = self.ask_number(line, user).await?;
         }
-        Err(Error::queue_rebuilding())
+        match joined {
+            Joined::New(number) => Ok(Numbered::Waiting(number)),
+            _ => Err(Error::queue_rebuilding()),
+        }
     }
 
     /// Ends a turn whose time is over before the tick has looked at it: its owner wants to line up again.
@@ -237,9 +264,9 @@ impl Queues {
     /// everybody who waits for it.
     async fn wait_for_admission(&self, line: &Arc<Line>, number: QueueNumber) -> Result<(), Error> {
         let wait = async {
-            let mut shown = line.shown();
+            let (mut shown, mut span) = (line.shown(), Duration::ZERO);
             loop {
-                self.tick_unless_just_ticked(line, ADMISSION_STEP).await?;
+                self.tick_unless_ticked_within(line, span).await?;
                 self.renew_snapshot(line).await?;
                 let came_up = line.snapshot().figures.serving >= number;
                 // A clock in a test's hand does not move while we wait.
@@ -247,6 +274,7 @@ impl Queues {
                     return Ok(());
                 }
                 let _ = tokio::time::timeout(ADMISSION_STEP, shown.changed()).await;
+                span = ADMISSION_STEP;
             }
         };
         tokio::time::timeout(ADMISSION_WAIT, wait).await.unwrap_or(Ok(()))
@@ -263,19 +291,24 @@ impl Queues {
 
     /// Watches the line again when the last look is old.
     async fn renew_snapshot(&self, line: &Line) -> Result<(), Error> {
-        let fresh = || {
-            let age_ms = self.clock.now_ms() - line.snapshot().at_ms;
-            (0..line::SNAPSHOT_MS).contains(&age_ms).then_some(())
-        };
-        if fresh().is_some() {
-            return Ok(());
+        match self.fresh_snapshot(line) {
+            Some(()) => Ok(()),
+            None => Box::pin(self.look_again(line)).await,
         }
+    }
+
+    fn fresh_snapshot(&self, line: &Line) -> Option<()> {
+        let age_ms = self.clock.now_ms() - line.snapshot_at();
+        (0..line::SNAPSHOT_MS).contains(&age_ms).then_some(())
+    }
+
+    async fn look_again(&self, line: &Line) -> Result<(), Error> {
         // Without SQL the line moves no further, but everybody can be told where he stands.
         if let Err(error) = self.count_stock(line, STOCK_MS).await {
             tracing::debug!(queue.name = %line.queue().name, %error, "the stock was not counted anew");
         }
         let watch = async || self.watch(line, &self.redis_line(line).await?).await;
-        line.watching.renew(&self.clock, fresh, watch).await
+        line.watching.renew(&self.clock, || self.fresh_snapshot(line), watch).await
     }
 
     async fn watch(&self, line: &Line, redis: &RedisLine<'_>) -> Result<(), Error> {

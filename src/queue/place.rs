@@ -50,7 +50,7 @@ impl Queues {
     ) -> Result<Place, Error> {
         match self.find(line, user, number, confirmed).await? {
             Found::Waiting(place) => Ok(place),
-            Found::Open(turn) => self.active(line, turn).await,
+            Found::Open(turn) => Box::pin(self.active(line, turn)).await,
         }
     }
 
@@ -68,8 +68,7 @@ impl Queues {
         }
     }
 
-    /// From memory when it can; Redis is asked only when the number has come up, SQL only when Redis knows nothing of
-    /// it, or that it has a turn.
+    /// From memory when it can.
     async fn find(
         &self,
         line: &Arc<Line>,
@@ -77,24 +76,35 @@ impl Queues {
         number: QueueNumber,
         confirmed: Epoch,
     ) -> Result<Found, Error> {
-        let epoch = line.queue().epoch;
         let seen = self.renew_snapshot(line).await;
-        let certain = seen.is_ok() && !line.is_in_doubt();
         if line.has_left(number) {
             return Err(Error::turn_ended());
         }
-        let snapshot = line.snapshot();
+        let (snapshot, epoch) = (line.snapshot(), line.queue().epoch);
+        let certain = seen.is_ok() && !line.is_in_doubt();
         if certain && confirmed == epoch && number > snapshot.figures.serving {
             return Ok(Found::Waiting(self.waiting(line, &snapshot, number, Some(epoch))));
         }
+        // Boxed, so that a poll from memory is small.
+        Box::pin(self.find_out(line, (user, number, confirmed), seen)).await
+    }
+
+    /// Redis is asked when the number has come up, or was confirmed in another epoch; SQL only when Redis knows nothing
+    /// of it, or that it has a turn.
+    async fn find_out(
+        &self,
+        line: &Arc<Line>,
+        (user, number, confirmed): (UserId, QueueNumber, Epoch),
+        seen: Result<(), Error>,
+    ) -> Result<Found, Error> {
         // Whoever could not watch the line would wait as long again for nothing.
         let standing = match seen {
             Ok(()) => self.standing(line, user, number).await,
             Err(error) => Err(error),
         };
         if matches!(standing, Ok(Standing::Waiting | Standing::Pending)) {
-            let place = self.waiting(line, &line.snapshot(), number, Some(epoch));
-            return Ok(Found::Waiting(place));
+            let epoch = line.queue().epoch;
+            return Ok(Found::Waiting(self.waiting(line, &line.snapshot(), number, Some(epoch))));
         }
         match self.sql.fate(line.queue().id, user, number).await? {
             Fate::Dead => Err(Error::turn_ended()),
@@ -104,7 +114,7 @@ impl Queues {
                 if matches!(standing, Ok(Standing::Absent | Standing::Stale)) {
                     self.doubt(line);
                 }
-                let place = self.waiting(line, &snapshot, number, None);
+                let place = self.waiting(line, &line.snapshot(), number, None);
                 Ok(Found::Waiting(Place { confirmed, ..place }))
             }
         }

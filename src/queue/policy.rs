@@ -163,12 +163,6 @@ impl Policy {
         self.burst.unwrap_or_else(|| self.rate_per_second.max(1.0))
     }
 
-    /// Seats that somebody is expected to take while nobody has shown yet how many it will be: the mean of what he may.
-    pub fn seats_expected(&self) -> f64 {
-        let seats_max = self.seats_per_user_max.unwrap_or(i64::MAX).min(self.seats_per_booking_max);
-        (1.0 + seats_max as f64) / 2.0
-    }
-
     /// The most people that the rate lets in at once and within `span`; everybody in `passthrough`.
     pub fn admits_within(&self, span: Duration) -> i64 {
         match self.mode {

@@ -70,7 +70,8 @@ mod sqlite {
             report["loads"][load]["redis_commands_per_request"].as_f64().unwrap().floor()
         };
         assert_eq!((commands("livez"), commands("poll")), (0.0, 0.0), "{report:#}");
-        assert!(commands("join") > 1.0, "a join is a script and what it does: {report:#}");
+        let joins = &report["loads"]["join"]["redis_commands_per_request"];
+        assert!(joins.as_f64() > Some(0.01), "joins share scripts, and what they do: {report:#}");
     }
 
     #[tokio::test]

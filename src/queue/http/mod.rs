@@ -124,8 +124,7 @@ pub async fn join(
             Err(error) => return Err(error),
         }
     }
-    let queues = app.queue.clone();
-    let place = app.detached(async move { queues.join(&queue, user).await }).await?;
+    let place = app.queue.join(&queue, user).await?;
     let token_id = app.sign(user, &place)?;
     Ok(Json(PlaceView::new(&place, Some(token_id))))
 }

@@ -1,7 +1,9 @@
 //! What the line keeps in SQL: queues with their policies, turns, and the audit of what operators did.
 
+mod grant;
 mod queues;
 mod turns;
 
+pub use grant::{Admitted, Batch, Grant, Look};
 pub use queues::{Expected, Queue};
-pub use turns::{Admitted, Batch, Fate, Grant, Look, Totals, Turn};
+pub use turns::{Fate, Totals, Turn};

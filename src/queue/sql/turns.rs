@@ -1,14 +1,12 @@
-//! Turns: granted here and nowhere else. A row is opened at most once, closed once, never reopened.
+//! Turns, once they are granted: what became of a number, claims, ends. A row is closed once and never reopened. They
+//! are granted in `grant.rs`.
 
-use std::collections::HashMap;
+use sea_orm::{ConnectionTrait, EntityTrait, QueryResult};
 
-use sea_orm::{ConnectionTrait, EntityTrait, QueryResult, Value};
-
-use crate::clock::Clock;
 use crate::error::Error;
-use crate::ids::{Epoch, QueueNumber, UserId};
+use crate::ids::{QueueNumber, UserId};
 use crate::sql::entity::turn;
-use crate::sql::{Sql, commit, from_db, get, placeholders, retried};
+use crate::sql::{Sql, commit, from_db, get};
 
 /// An admitted person's right to hold seats.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,45 +31,6 @@ pub enum Fate {
     Dead,
 }
 
-/// A batch that Redis has taken out of the line, in order.
-#[derive(Debug)]
-pub struct Batch {
-    pub at_ms: i64,
-    /// The highest number issued when the batch was taken.
-    pub issued: QueueNumber,
-    /// The highest number issued when the policy last changed: up to it, people were told intervals by the old one.
-    pub tuned: QueueNumber,
-    /// The last number that the rate paid for; those behind it came `otherwise`.
-    pub paid: QueueNumber,
-    pub otherwise: &'static str,
-    pub numbers: Vec<(UserId, QueueNumber)>,
-}
-
-/// A turn that Redis asks about.
-pub type Look = (UserId, QueueNumber);
-
-/// What a tick asks of SQL.
-#[derive(Debug)]
-pub struct Grant<'a> {
-    pub queue_id: i64,
-    pub epoch: Epoch,
-    pub batch: &'a Batch,
-    pub looks: &'a [Look],
-    /// Until when a turn must be claimed: by those who knew the policy, and by those who were told by the one before.
-    pub claim_by: i64,
-    pub told_by: i64,
-}
-
-/// How the numbers of a batch and of the looks stand after the transaction.
-#[derive(Debug, Default)]
-pub struct Admitted {
-    pub opened: Vec<Turn>,
-    pub dropped: Vec<(UserId, QueueNumber)>,
-    pub gone: Vec<(UserId, QueueNumber)>,
-    pub unclaimed: i64,
-    pub looked: Vec<Turn>,
-}
-
 /// Sums over a queue's turns, read in one statement.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Totals {
@@ -82,176 +41,6 @@ pub struct Totals {
 }
 
 impl Sql {
-    /// Gives a batch its turns and ends those whose time is over, in one transaction. `None`: the queue has another
-    /// epoch by now, and nothing was done.
-    pub async fn admit(&self, grant: &Grant<'_>, clock: &Clock) -> Result<Option<Admitted>, Error> {
-        retried(|| self.admit_once(grant, clock)).await
-    }
-
-    async fn admit_once(
-        &self,
-        grant: &Grant<'_>,
-        clock: &Clock,
-    ) -> Result<Option<Admitted>, Error> {
-        let transaction = self.begin().await?;
-        // FOR SHARE, not KEY SHARE: only this stops a change of the epoch until we have committed.
-        let fence =
-            format!("SELECT id FROM queue WHERE id = $1 AND epoch = $2 {}", self.lock("FOR SHARE"));
-        let statement = self.statement(&fence, [grant.queue_id.into(), grant.epoch.into()]);
-        if transaction.query_one_raw(statement).await.map_err(from_db)?.is_none() {
-            return Ok(None);
-        }
-        let now = clock.now_ms();
-        if !grant.looks.is_empty() {
-            self.close_over(&transaction, grant, now).await?;
-        }
-        if !grant.batch.numbers.is_empty() {
-            self.open(&transaction, grant).await?;
-            self.void(&transaction, grant, now).await?;
-        }
-        let rows = self.read_back(&transaction, grant).await?;
-        commit(transaction).await?;
-        Ok(Some(sort_out(grant, &rows)))
-    }
-
-    /// Ends the turns among `looks` whose time is over; another instance's locks are left alone.
-    async fn close_over(
-        &self,
-        transaction: &impl ConnectionTrait,
-        grant: &Grant<'_>,
-        now: i64,
-    ) -> Result<(), Error> {
-        let over = format!(
-            "UPDATE turn SET ended_at = $2, end_reason = CASE WHEN claimed_at IS NULL THEN 'unclaimed' ELSE 'time' END
-             WHERE queue_id = $1 AND seq IN (SELECT seq FROM turn WHERE queue_id = $1 AND seq IN {} AND ended_at IS NULL
-                 AND closes_at <= $2 {})",
-            placeholders(3, grant.looks.len(), 1),
-            self.lock("FOR UPDATE SKIP LOCKED")
-        );
-        let numbers = grant.looks.iter().map(|(_, number)| number.0.into());
-        let values: Vec<Value> =
-            [grant.queue_id.into(), now.into()].into_iter().chain(numbers).collect();
-        transaction.execute_raw(self.statement(&over, values)).await.map(drop).map_err(from_db)
-    }
-
-    /// The numbers of a batch that may have a turn: not those whose owner was admitted with a later one.
-    async fn entitled(
-        &self,
-        transaction: &impl ConnectionTrait,
-        grant: &Grant<'_>,
-    ) -> Result<Vec<usize>, Error> {
-        let batch = grant.batch;
-        let admitted = format!(
-            "SELECT user_id, seq, issued FROM turn WHERE queue_id = $1 AND user_id IN {} AND admitted_at IS NOT NULL",
-            placeholders(2, batch.numbers.len(), 1)
-        );
-        let users = batch.numbers.iter().map(|(user, _)| user.0.into());
-        let values: Vec<Value> = std::iter::once(grant.queue_id.into()).chain(users).collect();
-        let rows =
-            transaction.query_all_raw(self.statement(&admitted, values)).await.map_err(from_db)?;
-        let mut earlier: HashMap<i64, Vec<(i64, i64)>> = HashMap::new();
-        for row in rows {
-            earlier
-                .entry(get(&row, "user_id")?)
-                .or_default()
-                .push((get(&row, "seq")?, get(&row, "issued")?));
-        }
-        let outlived = |user: &UserId, number: &QueueNumber| {
-            earlier.get(&user.0).is_some_and(|turns| {
-                turns.iter().any(|(seq, issued)| *seq != number.0 && *issued >= number.0)
-            })
-        };
-        Ok((0..batch.numbers.len())
-            .filter(|index| !outlived(&batch.numbers[*index].0, &batch.numbers[*index].1))
-            .collect())
-    }
-
-    async fn open(
-        &self,
-        transaction: &impl ConnectionTrait,
-        grant: &Grant<'_>,
-    ) -> Result<(), Error> {
-        let batch = grant.batch;
-        let entitled = self.entitled(transaction, grant).await?;
-        if entitled.is_empty() {
-            return Ok(());
-        }
-        let open = format!(
-            "INSERT INTO turn (queue_id, seq, user_id, kind, admitted_at, issued, ends_at, closes_at) VALUES {}
-             ON CONFLICT DO NOTHING",
-            placeholders(1, 8, entitled.len())
-        );
-        let values = entitled.iter().flat_map(|index| {
-            let (user, number) = batch.numbers[*index];
-            let kind = if number <= batch.paid { "rate" } else { batch.otherwise };
-            let ends_at = if number > batch.tuned {
-                grant.claim_by
-            } else {
-                grant.claim_by.max(grant.told_by)
-            };
-            let row: [Value; 8] = [
-                grant.queue_id.into(),
-                number.0.into(),
-                user.0.into(),
-                kind.into(),
-                batch.at_ms.into(),
-                batch.issued.0.into(),
-                ends_at.into(),
-                ends_at.into(),
-            ];
-            row
-        });
-        transaction.execute_raw(self.statement(&open, values)).await.map(drop).map_err(from_db)
-    }
-
-    /// Gives every number of the batch that has no row one that is closed: whatever the reason, nothing can stick at
-    /// the head of the line.
-    async fn void(
-        &self,
-        transaction: &impl ConnectionTrait,
-        grant: &Grant<'_>,
-        now: i64,
-    ) -> Result<(), Error> {
-        let void = format!(
-            "INSERT INTO turn (queue_id, seq, user_id, kind, issued, ends_at, closes_at, ended_at, end_reason) VALUES {}
-             ON CONFLICT DO NOTHING",
-            placeholders(1, 9, grant.batch.numbers.len())
-        );
-        let values = grant.batch.numbers.iter().flat_map(|(user, number)| {
-            let row: [Value; 9] = [
-                grant.queue_id.into(),
-                number.0.into(),
-                user.0.into(),
-                "none".into(),
-                grant.batch.issued.0.into(),
-                now.into(),
-                now.into(),
-                now.into(),
-                "void".into(),
-            ];
-            row
-        });
-        transaction.execute_raw(self.statement(&void, values)).await.map(drop).map_err(from_db)
-    }
-
-    async fn read_back(
-        &self,
-        transaction: &impl ConnectionTrait,
-        grant: &Grant<'_>,
-    ) -> Result<HashMap<i64, Row>, Error> {
-        let wanted = grant.batch.numbers.len() + grant.looks.len();
-        let read = format!(
-            "SELECT * FROM turn WHERE queue_id = $1 AND seq IN {}",
-            placeholders(2, wanted, 1)
-        );
-        let numbers =
-            grant.batch.numbers.iter().chain(grant.looks).map(|(_, number)| number.0.into());
-        let values: Vec<Value> = std::iter::once(grant.queue_id.into()).chain(numbers).collect();
-        let rows =
-            transaction.query_all_raw(self.statement(&read, values)).await.map_err(from_db)?;
-        rows.iter().map(|row| Row::read(row).map(|row| (row.turn.number.0, row))).collect()
-    }
-
     /// What became of a person's number. No clock is compared: only rows decide.
     pub async fn fate(
         &self,
@@ -341,13 +130,13 @@ impl Sql {
 }
 
 /// A row of `turn` with what the batch needs of it.
-struct Row {
-    turn: Turn,
-    unclaimed: bool,
+pub(super) struct Row {
+    pub turn: Turn,
+    pub unclaimed: bool,
 }
 
 impl Row {
-    fn read(row: &QueryResult) -> Result<Self, Error> {
+    pub fn read(row: &QueryResult) -> Result<Self, Error> {
         let turn = Turn {
             number: QueueNumber(get(row, "seq")?),
             user: UserId(get(row, "user_id")?),
@@ -372,26 +161,4 @@ impl From<turn::Model> for Turn {
             ended_at: row.ended_at,
         }
     }
-}
-
-fn sort_out(grant: &Grant<'_>, rows: &HashMap<i64, Row>) -> Admitted {
-    let mut admitted = Admitted::default();
-    for (user, number) in &grant.batch.numbers {
-        match rows.get(&number.0) {
-            Some(row) if row.turn.ended_at.is_none() && row.turn.user == *user => {
-                admitted.opened.push(row.turn.clone());
-            }
-            _ => admitted.dropped.push((*user, *number)),
-        }
-    }
-    for (user, number) in grant.looks {
-        match rows.get(&number.0) {
-            Some(row) if row.turn.ended_at.is_none() => admitted.looked.push(row.turn.clone()),
-            row => {
-                admitted.unclaimed += i64::from(row.is_some_and(|row| row.unclaimed));
-                admitted.gone.push((*user, *number));
-            }
-        }
-    }
-    admitted
 }
