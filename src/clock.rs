@@ -96,6 +96,32 @@ pub fn rfc3339(at_ms: i64) -> String {
         .unwrap_or_default()
 }
 
+/// Instants in bodies, as milliseconds on our side: `#[serde(with = "instant")]`.
+pub mod instant {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use time::OffsetDateTime;
+    use time::format_description::well_known::Rfc3339;
+
+    pub fn serialize<S: Serializer>(at_ms: &i64, to: S) -> Result<S::Ok, S::Error> {
+        super::rfc3339(*at_ms).serialize(to)
+    }
+
+    /// Takes any offset from UTC.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<i64, D::Error> {
+        let text = String::deserialize(from)?;
+        let at = OffsetDateTime::parse(&text, &Rfc3339).map_err(|_| {
+            serde::de::Error::custom("is an instant such as 2031-05-01T20:00:00+09:00 (RFC 3339)")
+        })?;
+        let nanos = at.unix_timestamp_nanos();
+        i64::try_from(nanos.div_euclid(1_000_000)).map_err(serde::de::Error::custom)
+    }
+
+    /// For what has not happened yet.
+    pub fn serialize_option<S: Serializer>(at_ms: &Option<i64>, to: S) -> Result<S::Ok, S::Error> {
+        at_ms.map(super::rfc3339).serialize(to)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +130,16 @@ mod tests {
     fn instants_are_shown_in_utc_with_their_milliseconds() {
         assert_eq!(rfc3339(1_800_000_000_123), "2027-01-15T08:00:00.123Z");
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn instants_are_read_with_any_offset() {
+        let read = |text: &str| instant::deserialize(serde_json::Value::from(text)).ok();
+        assert_eq!(read("2027-01-15T17:00:00.1239+09:00"), Some(1_800_000_000_123));
+        assert_eq!(read("1969-12-31T23:59:59.9999Z"), Some(-1));
+        for text in ["", "tomorrow", "2027-01-15", "2027-01-15T08:00:00", "2027-02-30T08:00:00Z"] {
+            assert_eq!(read(text), None, "{text}");
+        }
     }
 
     #[test]

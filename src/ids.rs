@@ -72,6 +72,11 @@ id!(
     BookingId, Code::InvalidId, "a booking id"
 );
 
+id!(
+    /// One planned change in the schedule of a queue.
+    EntryId, Code::InvalidId, "an entry's id"
+);
+
 /// The name of a queue: `[a-z0-9-]{1,32}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, utoipa::ToSchema)]
 #[schema(value_type = String, pattern = "^[a-z0-9-]{1,32}$")]

@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 use crate::app::App;
 use crate::auth::{Caller, QueueToken, same_secret};
 use crate::error::{Code, Error};
-use crate::ids::{BookingId, ConcertId, IdempotencyKey, QueueName, UserId, whole_number};
+use crate::ids::{BookingId, ConcertId, EntryId, IdempotencyKey, QueueName, UserId, whole_number};
 
 pub use super::json::{AdminJson, Body, Json, parse_json};
 
@@ -41,27 +41,44 @@ impl InPath for BookingId {
     }
 }
 
+impl InPath for EntryId {
+    fn from_path(text: &str) -> Result<Self, Error> {
+        Self::parse(text)
+    }
+}
+
 impl InPath for QueueName {
     fn from_path(text: &str) -> Result<Self, Error> {
         Self::parse(text)
     }
 }
 
-/// The one parameter of a path.
+/// The one parameter of a path, or both in their order.
 pub struct Path<T>(pub T);
 
 impl<T: InPath, S: Send + Sync> FromRequestParts<S> for Path<T> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        match RawPathParams::from_request_parts(parts, state).await {
-            Ok(params) => {
-                T::from_path(params.iter().next().map_or("", |(_, value)| value)).map(Self)
-            }
-            // Not UTF-8 once decoded: it fits no grammar.
-            Err(_) => T::from_path("").map(Self),
-        }
+        let [text] = texts(parts, state).await;
+        T::from_path(&text).map(Self)
     }
+}
+
+impl<A: InPath, B: InPath, S: Send + Sync> FromRequestParts<S> for Path<(A, B)> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let [first, second] = texts(parts, state).await;
+        Ok(Self((A::from_path(&first)?, B::from_path(&second)?)))
+    }
+}
+
+/// The texts of a path's parameters. Those that are not UTF-8 once decoded are empty, which fits no grammar.
+async fn texts<const N: usize, S: Send + Sync>(parts: &mut Parts, state: &S) -> [String; N] {
+    let params = RawPathParams::from_request_parts(parts, state).await.ok();
+    let mut texts = params.iter().flatten().map(|(_, text)| text.to_owned());
+    std::array::from_fn(|_| texts.next().unwrap_or_default())
 }
 
 /// A query, read leniently: names that nobody knows are ignored, one that is known must fit.
