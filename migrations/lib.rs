@@ -4,6 +4,7 @@
 //! A migration is never edited once merged; the next one is a new file.
 
 mod m0001_box_office;
+mod m0002_schedule;
 
 pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::*;
@@ -14,6 +15,6 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_box_office::Migration)]
+        vec![Box::new(m0001_box_office::Migration), Box::new(m0002_schedule::Migration)]
     }
 }

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod booking;
 pub mod concert;
 pub mod queue;
+pub mod schedule;
 pub mod seat;
 pub mod seat_claim;
 pub mod transfer;

@@ -23,6 +23,9 @@ pub struct Model {
     pub seats_per_user_max: Option<i64>,
     pub mode: String,
     pub message: String,
+    pub ramp_from: Option<f64>,
+    pub ramp_began_at: Option<i64>,
+    pub ramp_ends_at: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
