@@ -128,6 +128,9 @@ pub enum Code {
     BalanceLimit,
     // Operators.
     PolicyChanged,
+    ScheduleNotFound,
+    ScheduleDone,
+    ScheduleFull,
     // Try again.
     RateLimited,
     Overloaded,

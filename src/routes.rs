@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::handler::HandlerWithoutStateExt;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use tower::ServiceBuilder;
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -81,6 +81,14 @@ pub fn operators(app: App) -> Router {
             get(queue::http::operators::show_policy)
                 .put(queue::http::operators::tune)
                 .patch(queue::http::operators::tune_by_patch),
+        )
+        .route(
+            "/admin/queues/{name}/schedule",
+            get(queue::http::schedule::list).post(queue::http::schedule::add),
+        )
+        .route(
+            "/admin/queues/{name}/schedule/{id}",
+            put(queue::http::schedule::change).delete(queue::http::schedule::cancel),
         )
         .route("/admin/queues/{name}/admit", post(queue::http::operators::admit))
         .route("/admin/concerts", get(concert::http::admin_list).post(concert::http::create))

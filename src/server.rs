@@ -68,6 +68,8 @@ impl Doors {
 
 /// Opens the doors and serves until it is stopped.
 pub async fn start(app: App, doors: Doors, loops: Loops) -> Result<Running, Error> {
+    // What came due while nobody served is in force before the first request.
+    app.queue.carry_out_due().await?;
     let (stopping, tasks) = (app.stopping.clone(), TaskTracker::new());
     let Doors { public, admin } = doors;
     let (public_at, admin_at) = (address(&public)?, address(&admin)?);

@@ -95,6 +95,7 @@ async fn probe(skew_ms: impl Future<Output = Result<i64, Error>>) -> Result<i64,
 
 /// Every figure in Prometheus's text form, the line's read at this moment.
 fn figures(app: &App) -> String {
+    let now = app.clock.now_ms();
     for line in app.queue.lines() {
         let queue = line.queue();
         let figures = line.snapshot().figures;
@@ -104,7 +105,7 @@ fn figures(app: &App) -> String {
         gauge("usher_waiting", figures.waiting as f64);
         gauge("usher_active", figures.active as f64);
         gauge("usher_active_max", queue.policy.active_max as f64);
-        gauge("usher_rate_per_second", queue.policy.rate_per_second);
+        gauge("usher_rate_per_second", queue.rate_at(now));
         gauge("usher_in_doubt", f64::from(u8::from(line.is_in_doubt())));
     }
     app.metrics.render()

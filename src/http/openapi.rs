@@ -41,6 +41,8 @@ use crate::{booking, concert, payment, queue};
         queue::http::operators::list, queue::http::operators::show, queue::http::operators::create,
         queue::http::operators::show_policy, queue::http::operators::tune, queue::http::operators::tune_by_patch,
         queue::http::operators::admit, queue::http::operators::audit,
+        queue::http::schedule::list, queue::http::schedule::add, queue::http::schedule::change,
+        queue::http::schedule::cancel,
         concert::http::admin_list, concert::http::admin_show, concert::http::create, concert::http::change,
         check::check,
     ),

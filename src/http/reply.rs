@@ -85,7 +85,8 @@ pub fn status(code: Code) -> StatusCode {
         | Code::QueueNotFound
         | Code::ConcertNotFound
         | Code::SeatNotFound
-        | Code::BookingNotFound => StatusCode::NOT_FOUND,
+        | Code::BookingNotFound
+        | Code::ScheduleNotFound => StatusCode::NOT_FOUND,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Code::TokenMissing
         | Code::TokenMalformed
@@ -99,9 +100,12 @@ pub fn status(code: Code) -> StatusCode {
         | Code::QueueClosed
         | Code::PurchaseLimit => StatusCode::FORBIDDEN,
         Code::TurnEnded | Code::SaleClosed | Code::HoldExpired => StatusCode::GONE,
-        Code::QueueExists | Code::ConcertHasBookings | Code::SeatTaken | Code::BookingNotHeld => {
-            StatusCode::CONFLICT
-        }
+        Code::QueueExists
+        | Code::ConcertHasBookings
+        | Code::SeatTaken
+        | Code::BookingNotHeld
+        | Code::ScheduleDone
+        | Code::ScheduleFull => StatusCode::CONFLICT,
         Code::InsufficientBalance => StatusCode::PAYMENT_REQUIRED,
         Code::PolicyChanged => StatusCode::PRECONDITION_FAILED,
         Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,

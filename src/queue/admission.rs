@@ -93,14 +93,14 @@ impl Queues {
         // When seats are what bounds the turns, a count from before the last sale would let people in to nothing.
         let age_ms_max = if line.is_bound_by_stock() { 0 } else { STOCK_MS };
         self.count_stock(line, age_ms_max).await?;
-        let queue = line.queue();
+        let (queue, now) = (line.queue(), self.clock.now_ms());
+        let policy = queue.policy_at(now);
         let allowance = Allowance {
             version: queue.version,
-            policy: &queue.policy,
+            policy: &policy,
             cap: line.cap(),
             manual_total: queue.manual_total,
         };
-        let now = self.clock.now_ms();
         let redis = self.redis_line(line).await?;
         match redis.admit_reserve(&allowance, now).await? {
             Reserved::Stale => Err(self.doubt(line)),
@@ -115,7 +115,7 @@ impl Queues {
                 let Some(admitted) = self.grant(&queue, &batch, &looks).await? else {
                     return Err(self.doubt(line));
                 };
-                let owed_max = queue.policy.rate_per_second * queue.policy.claim_seconds as f64;
+                let owed_max = policy.rate_per_second * policy.claim_seconds as f64;
                 if !redis.admit_commit(&admitted, owed_max, self.clock.now_ms()).await? {
                     return Err(self.doubt(line));
                 }

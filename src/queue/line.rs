@@ -171,7 +171,7 @@ impl Line {
     }
 
     pub fn show(&self, figures: Figures, now: i64) {
-        let rate = self.queue().policy.rate_per_second;
+        let rate = self.queue().rate_at(now);
         let polls = self.polls.load(Ordering::Relaxed);
         // Two looks may be told in the wrong order; what was served stays served.
         self.snapshot.rcu(|old| {
@@ -237,15 +237,15 @@ impl Line {
         if self.is_in_doubt() {
             return Some(Reason::Rebuilding);
         }
-        let policy = &self.queue().policy;
-        match policy.mode {
+        let queue = self.queue();
+        match queue.policy.mode {
             Mode::Paused => Some(Reason::Paused),
             Mode::Closed => Some(Reason::Closed),
             Mode::Passthrough => None,
             Mode::Open | Mode::Draining => match self.stock() {
                 Stock { seats: 1.., unsold: 0, .. } => Some(Reason::SoldOut),
                 Stock { seats: 1.., free: 0, .. } => Some(Reason::Full),
-                _ if policy.rate_per_second <= 0.0 => Some(Reason::Paused),
+                _ if queue.rate_at(now) <= 0.0 => Some(Reason::Paused),
                 _ => self.was_lowered(now).then_some(Reason::RateLowered),
             },
         }

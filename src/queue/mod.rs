@@ -10,7 +10,9 @@ pub mod operators;
 pub mod pace;
 pub mod place;
 pub mod policy;
+pub mod ramp;
 pub mod redis;
+pub mod schedule;
 mod seal;
 pub mod sql;
 
@@ -254,10 +256,10 @@ impl Queues {
 
     /// Whether a turn may be free for this number within the moment that a join waits, as far as memory knows.
     fn may_be_admitted_soon(&self, line: &Line, number: QueueNumber) -> bool {
-        let (snapshot, queue) = (line.snapshot(), line.queue());
+        let (snapshot, now) = (line.snapshot(), self.clock.now_ms());
+        let soon = line.queue().policy_at(now).admits_within(ADMISSION_WAIT);
         let free = (line.cap() - snapshot.figures.active).max(1);
-        !line.reason(self.clock.now_ms()).is_some_and(Reason::stops)
-            && snapshot.position(number) <= free.min(queue.policy.admits_within(ADMISSION_WAIT))
+        !line.reason(now).is_some_and(Reason::stops) && snapshot.position(number) <= free.min(soon)
     }
 
     /// Ticks until a person at the head of the line is admitted, while a turn may be free for him. A tick serves

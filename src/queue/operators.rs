@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::admission::STOCK_MS;
 use super::policy::{Policy, PolicyView, TunePolicy};
+use super::ramp::RampView;
 use super::sql::{Expected, Queue};
 use super::{Line, LineState, Queues, Reason};
 use crate::clock::rfc3339;
@@ -24,6 +25,12 @@ pub const GRANT_MAX: i64 = 100_000;
 pub struct QueueDetail {
     pub name: QueueName,
     pub policy: PolicyView,
+    /// The rate in force: the policy's, or one on the way to it.
+    #[schema(minimum = 0, maximum = 20_000)]
+    pub rate_now_per_second: f64,
+    /// `null`: the rate is the policy's.
+    #[schema(required)]
+    pub ramp: Option<RampView>,
     /// Grows with each change of the policy; its `ETag`.
     pub version: i64,
     /// `rebuilding` while the state in Redis is in doubt: then the figures are old.
@@ -87,8 +94,9 @@ impl Queues {
         expected: Expected,
         operator: &str,
     ) -> Result<Arc<Queue>, Error> {
+        let due_by = self.due_by().await?;
         let audit = NewAudit::of_queue(self.clock.now_ms(), operator, "policy.tune", name);
-        let line = self.learn(self.sql.tune(name, change, expected, audit).await?);
+        let line = self.learn(self.sql.tune(name, (change, expected), due_by, audit).await?);
         self.tick_soon(&line).await;
         Ok(line.queue())
     }
@@ -131,6 +139,8 @@ impl Queues {
         Ok(QueueDetail {
             name: queue.name.clone(),
             policy: PolicyView::from(&queue.policy),
+            rate_now_per_second: queue.rate_at(now),
+            ramp: queue.ramp_view(now),
             version: queue.version,
             state,
             reason: line.reason(now),

@@ -173,18 +173,19 @@ impl Queues {
         number: QueueNumber,
         confirmed: Option<Epoch>,
     ) -> Place {
-        let queue = line.queue();
+        let (queue, now) = (line.queue(), self.clock.now_ms());
         let last_seen = snapshot.position(number);
         let position = confirmed.map(|_| last_seen);
         let reason = match confirmed {
-            Some(_) => line.reason(self.clock.now_ms()),
+            Some(_) => line.reason(now),
             None => Some(Reason::Rebuilding),
         };
         let stands = reason.is_some_and(Reason::stops);
         let eta = position.filter(|_| !stands).and_then(|at| snapshot.pace.flow().eta(at));
         let interval = Interval {
             position: last_seen,
-            rate_per_second: queue.policy.rate_per_second,
+            // On a ramp the rate of this moment says nothing about the turn that comes before the next poll.
+            rate_per_second: queue.highest_rate(now, now + self.config.poll_seconds_max * 1_000),
             claim_seconds: queue.policy.claim_seconds,
             poll_seconds_max: self.config.poll_seconds_max,
             polls_per_second: snapshot.polls_per_second,

@@ -10,7 +10,7 @@ use crate::http::json::given;
 
 const RATE_MAX: f64 = 20_000.0;
 const ACTIVE_MAX: i64 = 1_000_000;
-const DAY_SECONDS: i64 = 86_400;
+pub const DAY_SECONDS: i64 = 86_400;
 const SEATS_MAX: i64 = 100;
 const MESSAGE_CHARS_MAX: usize = 500;
 
@@ -122,37 +122,37 @@ impl From<&Policy> for PolicyView {
 }
 
 /// Any subset of the policy's fields. `null` puts `burst` and `seats_per_user_max` back to their defaults.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TunePolicy {
-    #[serde(deserialize_with = "given")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, minimum = 0, maximum = 20_000)]
     pub rate_per_second: Option<f64>,
-    #[serde(deserialize_with = "given")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<f64>, minimum = 1, maximum = 20_000)]
     pub burst: Option<Option<f64>>,
-    #[serde(deserialize_with = "given")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, minimum = 0, maximum = 1_000_000)]
     pub active_max: Option<i64>,
-    #[serde(deserialize_with = "given")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, minimum = 1, maximum = 86_400)]
     pub session_seconds: Option<i64>,
-    #[serde(deserialize_with = "given")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, minimum = 1, maximum = 86_400)]
     pub claim_seconds: Option<i64>,
-    #[serde(deserialize_with = "given")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, minimum = 1, maximum = 86_400)]
     pub hold_seconds: Option<i64>,
-    #[serde(deserialize_with = "given")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, minimum = 1, maximum = 100)]
     pub seats_per_booking_max: Option<i64>,
-    #[serde(deserialize_with = "given")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<i64>, minimum = 1, maximum = 1_000_000)]
     pub seats_per_user_max: Option<Option<i64>>,
-    #[serde(deserialize_with = "given")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub mode: Option<Mode>,
-    #[serde(deserialize_with = "given")]
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, max_length = 500)]
     pub message: Option<String>,
 }

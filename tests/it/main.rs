@@ -22,5 +22,6 @@ mod process;
 mod queue;
 mod races;
 mod restart;
+mod schedule;
 mod tidy;
 mod tune;

@@ -3,10 +3,13 @@
 use crate::bad_input as wire;
 use crate::harness::*;
 
-const ROUTES: [(&str, &str); 8] = [
+const ROUTES: [(&str, &str); 11] = [
     ("GET", "/admin/queues"),
     ("GET", "/admin/queues/main"),
     ("PUT", "/admin/queues/main/policy"),
+    ("GET", "/admin/queues/main/schedule"),
+    ("POST", "/admin/queues/main/schedule"),
+    ("DELETE", "/admin/queues/main/schedule/1"),
     ("POST", "/admin/queues/main/admit"),
     ("GET", "/admin/concerts"),
     ("GET", "/admin/audit"),
@@ -82,6 +85,8 @@ stories! {
         for (field, kind) in [
             ("name", "string"),
             ("version", "int"),
+            ("rate_now_per_second", "float"),
+            ("ramp", "null"),
             ("serving_number", "int"),
             ("unclaimed_total", "int"),
             ("last_admitted_at", "string"),

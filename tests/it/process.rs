@@ -8,6 +8,8 @@ mod sqlite {
     use tokio::net::{TcpListener, TcpStream, UnixStream};
     use tokio::process::{Child, ChildStderr, Command};
 
+    use usher::clock::{Clock, rfc3339};
+
     use crate::harness::*;
 
     const ADMIN_KEY: &str = "the-key-of-the-operators-in-tests-0123456789";
@@ -68,8 +70,11 @@ mod sqlite {
 
         /// Nobody is let in, so that everybody's place stays what it is.
         async fn pause(&self) {
-            let admin = Http::to(self.admin.parse().unwrap());
-            Operator::new(admin, ADMIN_KEY).tune("main", json!({"mode": "paused"})).await;
+            self.operator().tune("main", json!({"mode": "paused"})).await;
+        }
+
+        fn operator(&self) -> Operator {
+            Operator::new(Http::to(self.admin.parse().unwrap()), ADMIN_KEY)
         }
 
         async fn says(&mut self, what: &str) {
@@ -88,6 +93,19 @@ mod sqlite {
             self.signal("-TERM").await;
             assert_eq!(self.end().await.code(), Some(0));
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_planned_is_made_while_nobody_watches() {
+        let data = tempfile::tempdir().unwrap();
+        let mut shop = Shop::open(data.path()).await;
+        let at = rfc3339(Clock::system().now_ms() + 1_000);
+        let closing = json!({"at": at, "policy": {"mode": "closed"}});
+        let operator = shop.operator();
+        operator.send("POST", "/admin/queues/main/schedule", closing).await.created();
+        shop.says("carried out what was due").await;
+        shop.buyer(1, None).join().await.refused(403, "queue_closed");
+        shop.stop().await;
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 
 pub mod events;
 pub mod operators;
+pub mod schedule;
 
 use axum::Json;
 use axum::extract::State;
@@ -171,6 +172,7 @@ pub struct QueueView {
     pub waiting: i64,
     /// The highest number admitted.
     pub serving_number: i64,
+    /// The rate in force.
     pub rate_per_second: f64,
     /// Seats left and prices, by tier, of the concerts that this queue sells.
     pub concerts: Vec<StockView>,
@@ -201,7 +203,7 @@ pub async fn look(State(app): State<App>, Path(name): Path<QueueName>) -> Result
         message: queue.policy.message.clone(),
         waiting: figures.waiting,
         serving_number: figures.serving.0,
-        rate_per_second: queue.policy.rate_per_second,
+        rate_per_second: queue.rate_at(app.clock.now_ms()),
         concerts: concerts
             .iter()
             .map(|sums| StockView {

@@ -1,7 +1,8 @@
-//! What the line keeps in SQL: queues with their policies, turns, and the audit of what operators did.
+//! What the line keeps in SQL: queues with their policies and schedules, turns, and the audit of what operators did.
 
 mod grant;
 mod queues;
+mod schedule;
 mod turns;
 
 pub use grant::{Admitted, Batch, Grant, Look};

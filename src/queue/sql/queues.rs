@@ -6,9 +6,13 @@ use sea_orm::{
     QueryFilter, QueryOrder, QuerySelect,
 };
 
+use serde::Serialize;
+
+use super::schedule::carry_out;
 use crate::error::{Code, Error};
 use crate::ids::{Epoch, QueueName};
 use crate::queue::policy::{Mode, Policy, PolicyView, TunePolicy};
+use crate::queue::ramp::{Ramp, RampView};
 use crate::sql::audit::NewAudit;
 use crate::sql::entity::queue;
 use crate::sql::{Sql, commit, from_db, violated};
@@ -26,6 +30,17 @@ pub struct Queue {
     /// Turns ever granted by hand.
     pub manual_total: i64,
     pub policy: Policy,
+    /// How the rate came, or comes, to the policy's.
+    pub ramp: Option<Ramp>,
+}
+
+/// A policy as the audit keeps it.
+#[derive(Serialize)]
+struct Audited {
+    #[serde(flatten)]
+    policy: PolicyView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ramp: Option<RampView>,
 }
 
 /// Which version of a policy the operator believes to be changing.
@@ -82,17 +97,18 @@ impl Sql {
         row.map_err(from_db)?.map(Queue::try_from).transpose()
     }
 
-    /// Changes a policy if it still has the expected version; the row is the truth from then on. A change that changes
-    /// nothing leaves no trace.
+    /// Changes a policy if it still has the expected version; the row is the truth from then on. What the schedule has
+    /// due comes before it: by hand is later, so it has the last word.
     pub async fn tune(
         &self,
         name: &QueueName,
-        change: TunePolicy,
-        expected: Expected,
+        (change, expected): (TunePolicy, Expected),
+        due_by: i64,
         audit: NewAudit,
     ) -> Result<Queue, Error> {
         let transaction = self.begin().await?;
         let old = locked(&transaction, name).await?;
+        let old = carry_out(&transaction, old, due_by).await?;
         if let Expected::Version(version) = expected
             && version != old.version
         {
@@ -101,21 +117,10 @@ impl Sql {
                 "somebody else changed this policy since it was read",
             ));
         }
-        let policy = old.policy.tuned(change)?;
-        if policy == old.policy {
-            return Ok(old);
-        }
-        let row = queue::ActiveModel {
-            id: Set(old.id),
-            version: Set(old.version + 1),
-            changed_at: Set(audit.at),
-            ..row_of(&policy)
-        };
-        let model = row.update(&transaction).await.map_err(from_db)?;
-        let (before, after) = (PolicyView::from(&old.policy), PolicyView::from(&policy));
-        audit.change(Some(&before), Some(&after)).insert(&transaction).await?;
+        let tuned = old.tuned(change, None, audit.at)?;
+        let queue = change_policy(&transaction, old, tuned, audit).await?;
         commit(transaction).await?;
-        Queue::try_from(model)
+        Ok(queue)
     }
 
     /// Grants `count` turns by hand. The same key grants once.
@@ -184,7 +189,38 @@ impl Sql {
     }
 }
 
-async fn locked(transaction: &impl ConnectionTrait, name: &QueueName) -> Result<Queue, Error> {
+/// Writes a changed policy of a queue whose row is locked, with its audit row. A change that changes nothing leaves no
+/// trace.
+pub async fn change_policy(
+    transaction: &impl ConnectionTrait,
+    old: Queue,
+    new: Queue,
+    audit: NewAudit,
+) -> Result<Queue, Error> {
+    let now = audit.at;
+    if new.policy == old.policy && new.ramp_at(now) == old.ramp_at(now) {
+        return Ok(old);
+    }
+    let row = queue::ActiveModel {
+        id: Set(old.id),
+        version: Set(old.version + 1),
+        changed_at: Set(now),
+        ramp_from: Set(new.ramp.map(|ramp| ramp.from)),
+        ramp_began_at: Set(new.ramp.map(|ramp| ramp.began_at)),
+        ramp_ends_at: Set(new.ramp.map(|ramp| ramp.ends_at)),
+        ..row_of(&new.policy)
+    };
+    let model = row.update(transaction).await.map_err(from_db)?;
+    let [before, after] = [&old, &new].map(|queue| Audited {
+        policy: PolicyView::from(&queue.policy),
+        ramp: queue.ramp_view(now),
+    });
+    audit.change(Some(&before), Some(&after)).insert(transaction).await?;
+    Queue::try_from(model)
+}
+
+/// The row of a queue, locked until the transaction ends.
+pub async fn locked(transaction: &impl ConnectionTrait, name: &QueueName) -> Result<Queue, Error> {
     queue::Entity::find()
         .filter(queue::Column::Name.eq(name.as_str()))
         .lock_exclusive()
@@ -215,6 +251,7 @@ impl TryFrom<queue::Model> for Queue {
     type Error = Error;
 
     fn try_from(row: queue::Model) -> Result<Self, Error> {
+        let ramp = (row.ramp_from, row.ramp_began_at, row.ramp_ends_at);
         Ok(Self {
             id: row.id,
             name: QueueName::parse(&row.name)?,
@@ -234,6 +271,13 @@ impl TryFrom<queue::Model> for Queue {
                 seats_per_user_max: row.seats_per_user_max,
                 mode: Mode::stored(&row.mode)?,
                 message: row.message,
+            },
+            // The constraint `a_ramp_is_whole` lets no part of one in.
+            ramp: match ramp {
+                (Some(from), Some(began_at), Some(ends_at)) => {
+                    Some(Ramp { from, began_at, ends_at })
+                }
+                _ => None,
             },
         })
     }

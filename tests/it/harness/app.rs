@@ -146,6 +146,15 @@ impl TestApp {
         TestApp { app, clock, public, operator, identity: None, running, settings, home, people }
     }
 
+    /// This server, stopped and started again so much later.
+    pub async fn back_after(self, seconds: u64) -> TestApp {
+        let blunders = [self.public.blunders(), self.operator.http.blunders()].concat();
+        assert!(blunders.is_empty(), "answers that nobody should get: {blunders:#?}");
+        self.running.stop().await;
+        self.clock.advance(Duration::from_secs(seconds));
+        TestApp::start(self.settings, self.clock, self.home, self.people).await
+    }
+
     /// Stops this server alone; what it shares with others stays.
     pub async fn stop(self) {
         self.running.stop().await;
@@ -178,6 +187,7 @@ impl TestApp {
 
     pub async fn pass_ms(&self, milliseconds: u64) {
         self.clock.advance(Duration::from_millis(milliseconds));
+        self.app.queue.carry_out_due().await.unwrap();
         self.app.admit_once().await.unwrap();
     }
 
