@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::concert::Tier;
+use super::schedule::Schedule;
 
 /// `usher ctl …`: operate a running Usher.
 #[derive(Debug, Args)]
@@ -62,6 +63,9 @@ pub enum Command {
     /// The policy of a queue: rate, capacity, mode, message.
     #[command(subcommand)]
     Policy(Policy),
+    /// Changes of a policy at an instant: an opening, a ramp, a closing.
+    #[command(subcommand)]
+    Schedule(Schedule),
     /// Admit the next COUNT people now, whatever the rate and the mode; never above the cap.
     Admit {
         #[arg(value_parser = queue_name)]
@@ -268,7 +272,7 @@ fn base_url(text: &str) -> Result<Url, String> {
 }
 
 /// Checked here because the name becomes part of a path.
-fn queue_name(text: &str) -> Result<String, String> {
+pub(super) fn queue_name(text: &str) -> Result<String, String> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     match text.len() {
         1..=32 if text.bytes().all(allowed) => Ok(text.to_owned()),

@@ -10,6 +10,7 @@ mod args;
 mod client;
 mod concert;
 mod request;
+mod schedule;
 mod show;
 
 use std::io::{ErrorKind, Write};
@@ -44,6 +45,9 @@ fn text(command: &Command, output: Output, answer: &Answer) -> anyhow::Result<St
 }
 
 fn json(answer: &Answer) -> anyhow::Result<Value> {
+    if answer.body.is_empty() {
+        return Ok(Value::Null);
+    }
     serde_json::from_str(&answer.body)
         .context("the answer is not JSON; is --url the operators' listener?")
 }
@@ -65,8 +69,11 @@ fn verdict(report: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A reader that has seen enough (`usher ctl … | head`) is not an error.
+/// What the server says nothing to is done. A reader that has seen enough (`usher ctl … | head`) is not an error.
 fn print(text: &str) -> anyhow::Result<()> {
+    if text.is_empty() {
+        return Ok(());
+    }
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use super::args::{Command, Concerts, Policy, PolicyFlags, Queues};
-use super::concert;
+use super::{concert, schedule};
 
 #[derive(Debug)]
 pub struct Request {
@@ -24,6 +24,7 @@ pub fn of(command: &Command) -> anyhow::Result<Request> {
     Ok(match command {
         Command::Queues(queues) => of_queues(queues),
         Command::Policy(policy) => of_policy(policy),
+        Command::Schedule(schedule) => schedule::request(schedule),
         Command::Admit { name, count, idempotency_key } => Request {
             idempotency_key: idempotency_key.clone(),
             ..write(Method::POST, format!("/admin/queues/{name}/admit"), &json!({"count": count}))
@@ -31,7 +32,9 @@ pub fn of(command: &Command) -> anyhow::Result<Request> {
         Command::Pause { name } => mode(name, "paused"),
         Command::Resume { name } => mode(name, "open"),
         Command::Concerts(concerts) => of_concerts(concerts)?,
-        Command::Audit { queue, limit, before } => audit(queue.as_deref(), *limit, *before),
+        Command::Audit { queue, limit, before } => {
+            paged("/admin/audit", queue.as_deref(), *limit, *before)
+        }
         Command::Check => read("/admin/check"),
     })
 }
@@ -76,7 +79,13 @@ fn of_concerts(concerts: &Concerts) -> anyhow::Result<Request> {
     })
 }
 
-fn audit(queue: Option<&str>, limit: Option<u64>, before: Option<u64>) -> Request {
+/// A page of a list, newest first.
+pub fn paged(
+    path: impl Into<String>,
+    queue: Option<&str>,
+    limit: Option<u64>,
+    before: Option<u64>,
+) -> Request {
     let query = [
         ("queue", queue.map(str::to_owned)),
         ("limit", limit.map(|limit| limit.to_string())),
@@ -84,7 +93,7 @@ fn audit(queue: Option<&str>, limit: Option<u64>, before: Option<u64>) -> Reques
     ];
     Request {
         query: query.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
-        ..read("/admin/audit")
+        ..read(path)
     }
 }
 
@@ -92,7 +101,7 @@ fn mode(name: &str, mode: &str) -> Request {
     write(Method::PUT, format!("/admin/queues/{name}/policy"), &json!({"mode": mode}))
 }
 
-fn patch(flags: &PolicyFlags) -> Value {
+pub fn patch(flags: &PolicyFlags) -> Value {
     let count = |count: Option<u64>| count.map(Value::from);
     let text = |text: &Option<String>| text.as_ref().map(|text| json!(text));
     object([
@@ -110,12 +119,12 @@ fn patch(flags: &PolicyFlags) -> Value {
 }
 
 /// An object of the fields that were given: one given as null is sent, one not given is not.
-fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
+pub fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
     let given = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     Value::Object(given.collect::<Map<_, _>>())
 }
 
-fn read(path: impl Into<String>) -> Request {
+pub fn read(path: impl Into<String>) -> Request {
     Request {
         method: Method::GET,
         path: path.into(),
@@ -126,7 +135,7 @@ fn read(path: impl Into<String>) -> Request {
     }
 }
 
-fn write(method: Method, path: impl Into<String>, body: &Value) -> Request {
+pub fn write(method: Method, path: impl Into<String>, body: &Value) -> Request {
     Request { method, body: Some(body.to_string()), ..read(path) }
 }
 
@@ -180,6 +189,16 @@ mod tests {
                 "ctl policy set main --mode draining",
                 r#"PUT /admin/queues/main/policy {"mode":"draining"}"#,
             ),
+            ("ctl schedule list main --before 9", "GET /admin/queues/main/schedule"),
+            (
+                "ctl schedule add main --at 2031-05-01T20:00:00Z --mode open",
+                r#"POST /admin/queues/main/schedule {"at":"2031-05-01T20:00:00Z","policy":{"mode":"open"}}"#,
+            ),
+            (
+                "ctl schedule change main 3 --at 2031-05-01T20:00:00Z --rate-per-second 9 --ramp 60",
+                r#"PUT /admin/queues/main/schedule/3 {"at":"2031-05-01T20:00:00Z","policy":{"rate_per_second":9},"ramp_seconds":60}"#,
+            ),
+            ("ctl schedule cancel main 3", "DELETE /admin/queues/main/schedule/3"),
             ("ctl admit main 5", r#"POST /admin/queues/main/admit {"count":5}"#),
             ("ctl pause main", r#"PUT /admin/queues/main/policy {"mode":"paused"}"#),
             ("ctl resume main", r#"PUT /admin/queues/main/policy {"mode":"open"}"#),
@@ -261,6 +280,11 @@ mod tests {
             "ctl policy set main --if-match 7",
             "ctl policy set main --rate-per-second NaN",
             "ctl policy set main --mode shut",
+            "ctl schedule add main --at 2031-05-01T20:00:00Z",
+            "ctl schedule add main --mode open",
+            "ctl schedule add main --at soon --mode open",
+            "ctl schedule add main --at +1h --mode open --ramp 60",
+            "ctl schedule cancel main",
             "ctl admit main -1",
             "ctl concerts create",
             "ctl concerts create --title T",

@@ -7,6 +7,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
 use super::args::{Command, Concerts, Policy, Queues};
+use super::schedule::Schedule;
 
 /// A longer value makes a line of the audit unreadable; `--json` has all of it.
 const VALUE_CHARS_MAX: usize = 60;
@@ -19,7 +20,7 @@ const QUEUES: [Column; 11] = [
     ("MODE", "/policy/mode"),
     ("STATE", "/state"),
     ("REASON", "/reason"),
-    ("RATE/S", "/policy/rate_per_second"),
+    ("RATE/S", "/rate_now_per_second"),
     ("MEASURED/S", "/measured_rate_per_second"),
     ("WAITING", "/waiting"),
     ("ACTIVE", "/active"),
@@ -62,6 +63,9 @@ pub fn answer(command: &Command, body: &Value, etag: Option<&str>) -> String {
         Command::Concerts(Concerts::List) => rows(&body["concerts"], &CONCERTS),
         Command::Concerts(Concerts::Show { .. } | Concerts::Change { .. }) => concert(body),
         Command::Concerts(Concerts::Create(_)) | Command::Admit { .. } => fields(body),
+        Command::Schedule(Schedule::List { .. }) => schedule(body),
+        Command::Schedule(Schedule::Add { .. } | Schedule::Change { .. }) => fields(body),
+        Command::Schedule(Schedule::Cancel { entry, .. }) => format!("entry {entry} is cancelled"),
         Command::Audit { .. } => audit(body),
         Command::Check => check(body),
     };
@@ -97,6 +101,20 @@ fn check(body: &Value) -> String {
     format!("{checks}\n\n{queues}\n\n{verdict}")
 }
 
+fn schedule(body: &Value) -> String {
+    let mut table = headed(["ID", "AT", "CHANGE", "RAMP SECONDS", "MADE BY", "DONE AT", "OUTCOME"]);
+    for entry in [list(&body["pending"]), list(&body["done"])].concat() {
+        let named = entry["policy"].as_object().into_iter().flatten();
+        let named = named.map(|(name, value)| format!("{} {}", plain(name), short(value)));
+        let change = named.collect::<Vec<_>>().join(", ");
+        let [id, when, ramp, who, done, outcome] =
+            ["/entry_id", "/at", "/ramp_seconds", "/made_by", "/done_at", "/outcome"]
+                .map(|pointer| at(&entry, pointer));
+        table.add_row([id, when, change, ramp, who, done, outcome]);
+    }
+    older(&table, &body["next"])
+}
+
 fn audit(body: &Value) -> String {
     let mut table = headed(["ID", "AT", "OPERATOR", "ACTION", "TARGET", "CHANGE"]);
     for entry in list(&body["entries"]) {
@@ -105,9 +123,14 @@ fn audit(body: &Value) -> String {
                 .map(|pointer| at(entry, pointer));
         table.add_row([id, when, who, action, target, change(&entry["before"], &entry["after"])]);
     }
-    match body["next"].as_u64() {
-        Some(next) => format!("{table}\n\nolder entries: --before {next}"),
-        None => table.to_string(),
+    older(&table, &body["next"])
+}
+
+/// A page, and where the next one is.
+fn older(page: &Table, next: &Value) -> String {
+    match next.as_u64() {
+        Some(next) => format!("{page}\n\nolder entries: --before {next}"),
+        None => page.to_string(),
     }
 }
 
@@ -211,12 +234,14 @@ fn decimal(number: f64) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::{CONCERTS, QUEUES, audit, change, check, decimal, fields, plain, rows};
+    use super::{CONCERTS, QUEUES, audit, change, check, decimal, fields, plain, rows, schedule};
 
     #[test]
     fn a_row_shows_what_is_there_and_a_dash_for_the_rest() {
-        let policy = json!({"mode": "open", "rate_per_second": 50.0});
-        let queues = json!([{"name": "main", "policy": policy, "waiting": 12}]);
+        let policy = json!({"mode": "open"});
+        let queue =
+            json!({"name": "main", "policy": policy, "rate_now_per_second": 50.0, "waiting": 12});
+        let queues = json!([queue]);
         let table = rows(&queues, &QUEUES);
         let found: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
         assert_eq!(found, ["main", "open", "-", "-", "50", "-", "12", "-", "-", "-", "-"]);
@@ -239,6 +264,20 @@ mod tests {
         assert!(table.contains("rate_per_second 50 → 80.5"), "{table}");
         assert!(!table.contains("mode"), "{table}");
         assert!(table.contains("--before 4"), "{table}");
+    }
+
+    #[test]
+    fn a_schedule_shows_what_is_planned_and_then_what_is_done() {
+        let entry = |id: u64, outcome: Option<&str>| {
+            json!({"entry_id": id, "at": "2031-05-01T20:00:00.000Z", "made_by": "operator",
+                "policy": {"mode": "open", "rate_per_second": 80.5}, "outcome": outcome})
+        };
+        let (planned, done) = (entry(4, None), entry(9, Some("applied")));
+        let table = schedule(&json!({"pending": [planned], "done": [done], "next": 9}));
+        let lines: Vec<&str> = table.lines().collect();
+        assert!(lines[1].contains("mode open, rate_per_second 80.5"), "{table}");
+        assert!(lines[1].trim_start().starts_with('4') && lines[2].contains("applied"), "{table}");
+        assert!(table.contains("--before 9"), "{table}");
     }
 
     #[test]

@@ -94,6 +94,7 @@ stories! {
             ("queues list", "/admin/queues"),
             ("queues show main", "/admin/queues/main"),
             ("concerts list", "/admin/concerts"),
+            ("schedule list main", "/admin/queues/main/schedule"),
             ("audit", "/admin/audit"),
             ("check", "/admin/check"),
         ] {
@@ -157,6 +158,33 @@ stories! {
         ctl(app, "resume main").await.ok();
         app.pass(1).await;
         bob.poll().await.active();
+    }
+
+    async fn an_evening_is_planned(app: &TestApp) {
+        let add = "schedule add main --at 2031-05-01T20:00:00+09:00 --mode open --rate-per-second 80 --ramp 300";
+        let opening = ctl(app, &format!("{add} --json")).await.json();
+        assert_eq!(opening["at"], "2031-05-01T11:00:00.000Z");
+        assert_eq!(opening["policy"], json!({"mode": "open", "rate_per_second": 80.0}));
+        assert_eq!(opening["ramp_seconds"], 300);
+        let id = opening["entry_id"].to_string();
+        let listed = ctl(app, "schedule list main").await.ok();
+        let cells = ["mode", "open,", "rate_per_second", "80", "300", "operator", "-", "-"];
+        assert_eq!(row(&listed, &id)[2..], cells, "{listed}");
+
+        let change = format!("schedule change main {id} --at 2031-05-01T20:30:00+09:00 --mode open --json");
+        let changed = ctl(app, &change).await.json();
+        assert_eq!((&changed["at"], &changed["ramp_seconds"]), (&json!("2031-05-01T11:30:00.000Z"), &Value::Null));
+        for flag in ["", "--json"] {
+            let said = ctl(app, &format!("schedule cancel main {id} {flag}")).await.ok();
+            assert_eq!(said.is_empty(), flag == "--json", "{said}");
+        }
+        let listed = ctl(app, "schedule list main --json").await.json();
+        assert_eq!(listed["done"][0]["outcome"], "cancelled");
+        ctl(app, &change).await.refused("schedule_done: ");
+        ctl(app, "schedule cancel main 99").await.refused("schedule_not_found: ");
+        // Where this server's clock stands, ten minutes from now are long ago.
+        let late = ctl(app, "schedule add main --at +10m --mode open").await;
+        assert!(late.refused("invalid_field: ").contains("/at"));
     }
 
     async fn a_concert_is_put_on_sale(app: &TestApp) {
