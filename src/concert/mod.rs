@@ -38,7 +38,7 @@ pub struct Stock {
     /// Open turns whose owner holds seats: they do not compete for the free ones.
     pub turns_with_hold: i64,
     /// Seats that one buyer takes: the mean of those who booked, and one standard deviation, for prudence. `None`
-    /// before a few have: one seat is all that is known then.
+    /// before a few have.
     pub seats_per_buyer: Option<f64>,
 }
 

@@ -27,6 +27,8 @@ pub const SNAPSHOT_MS: i64 = 100;
 const LOWERED_MS: i64 = 60_000;
 /// A queue that nobody has asked for this long is left alone by the ticks.
 const IDLE_MS: i64 = 60_000;
+/// So many may choose seats at once while nobody knows how many each will take; more if all could take the most.
+const CHOOSING_UNKNOWN: i64 = 25;
 
 /// Why people wait although they might expect to move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -256,7 +258,7 @@ impl Line {
     }
 
     /// Turns at once: never more than the operator allows, nor than can hope for seats. Those who hold some do not
-    /// compete for the free ones; of the others, each is expected to take what buyers took before him.
+    /// compete for the free ones; each of the others is expected to take what buyers took before him.
     pub fn cap(&self) -> i64 {
         let policy = &self.queue().policy;
         let stock = self.stock();
@@ -264,8 +266,11 @@ impl Line {
             Mode::Passthrough => i64::from(u32::MAX),
             _ if stock.seats == 0 => policy.active_max,
             _ => {
-                let expected = stock.seats_per_buyer.unwrap_or(1.0);
-                let choosing = ((stock.free as f64 / expected) as i64).max(stock.free.min(1));
+                let choosing = match stock.seats_per_buyer {
+                    Some(expected) => (stock.free as f64 / expected) as i64,
+                    None => CHOOSING_UNKNOWN.max(stock.free / policy.seats_per_booking_max),
+                };
+                let choosing = choosing.clamp(stock.free.min(1), stock.free);
                 policy.active_max.min(choosing + stock.turns_with_hold)
             }
         }

@@ -12,6 +12,7 @@ mod concert;
 mod contract;
 mod ctl;
 mod doctor;
+mod fifo;
 mod identity;
 mod lua;
 mod openapi;

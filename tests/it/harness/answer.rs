@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use super::document;
+use super::{Listener, document};
 
 /// A base address, and a record of every answer that no client should ever get.
 #[derive(Clone)]
@@ -84,6 +84,13 @@ impl Request {
             blunders.lock().unwrap().push(format!("{objection}: {answer}"));
         }
         answer
+    }
+
+    /// Sends it and goes on listening to what comes.
+    pub async fn listen(self) -> Listener {
+        let response = self.builder.send().await.unwrap();
+        assert_eq!(response.status(), 200, "{}", self.line);
+        Listener::to(response)
     }
 
     async fn exchange(self) -> Answer {

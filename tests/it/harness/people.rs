@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use serde_json::{Value, json};
 
 use super::answer::Request;
-use super::{Answer, Http, TestApp};
+use super::{Answer, Http, Listener, TestApp};
 
 /// A person with a user id and, once joined, the one token of the visit.
 pub struct Buyer {
@@ -77,6 +77,11 @@ impl Buyer {
 
     pub async fn poll(&self) -> Answer {
         self.get("/queue").await
+    }
+
+    /// Listens to the place as a stream of events.
+    pub async fn listen(&self) -> Listener {
+        self.request("GET", "/queue/events").listen().await
     }
 
     pub async fn leave(&self) -> Answer {

@@ -1,7 +1,10 @@
 //! The line as people meet it: places, turns, and how both end. Admission by rate and cap is in `admission.rs`,
-//! what an operator's mode does to the line in `modes.rs`.
+//! what an operator's mode does to the line in `modes.rs`, what people are told of the time in `estimates.rs`, places that
+//! tell of themselves in `events.rs`.
 
 mod admission;
+mod estimates;
+mod events;
 mod modes;
 
 use crate::harness::*;
