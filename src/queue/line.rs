@@ -84,7 +84,7 @@ impl Snapshot {
         Self {
             figures,
             at_ms: now,
-            pace: self.pace.at(now, figures.serving, rate_per_second),
+            pace: self.pace.at(now, &figures, rate_per_second),
             polls,
             polls_per_second: polls.saturating_sub(self.polls) as f64 / seconds,
         }

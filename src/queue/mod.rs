@@ -201,7 +201,7 @@ impl Queues {
                 Numbered::Waiting(number) => number,
             },
         };
-        if self.may_be_admitted_soon(&line, number) {
+        if self.comes_up_soon(&line, number, 1) {
             // He has his number, whatever became of the tick.
             if let Err(error) = Box::pin(self.wait_for_admission(&line, number)).await {
                 tracing::debug!(%error, "a join did not wait for its admission");
@@ -254,30 +254,31 @@ impl Queues {
         self.redis_line(line).await?.leave(turn.user, turn.number).await.map(drop)
     }
 
-    /// Whether a turn may be free for this number within the moment that a join waits, as far as memory knows.
-    fn may_be_admitted_soon(&self, line: &Line, number: QueueNumber) -> bool {
+    /// Whether a turn is free for this number within the moment that a join waits, as far as memory knows; at least so
+    /// many are believed to be free.
+    fn comes_up_soon(&self, line: &Line, number: QueueNumber, free_min: i64) -> bool {
         let (snapshot, now) = (line.snapshot(), self.clock.now_ms());
         let soon = line.queue().policy_at(now).admits_within(ADMISSION_WAIT);
-        let free = (line.cap() - snapshot.figures.active).max(1);
+        let free = (line.cap() - snapshot.figures.active).max(free_min);
         !line.reason(now).is_some_and(Reason::stops) && snapshot.position(number) <= free.min(soon)
     }
 
-    /// Ticks until a person at the head of the line is admitted, while a turn may be free for him. A tick serves
-    /// everybody who waits for it.
+    /// Ticks until a person at the head of the line is admitted, while a turn is free for him. A tick serves everybody
+    /// who waits for it.
     async fn wait_for_admission(&self, line: &Arc<Line>, number: QueueNumber) -> Result<(), Error> {
         let wait = async {
-            let (mut shown, mut span) = (line.shown(), Duration::ZERO);
-            loop {
-                self.tick_unless_ticked_within(line, span).await?;
-                self.renew_snapshot(line).await?;
-                let came_up = line.snapshot().figures.serving >= number;
-                // A clock in a test's hand does not move while we wait.
-                if came_up || self.clock.is_manual() || !self.may_be_admitted_soon(line, number) {
-                    return Ok(());
-                }
+            let mut shown = line.shown();
+            self.tick_unless_ticked_within(line, Duration::ZERO).await?;
+            // Memory may not have heard yet that a turn is free, or that none is.
+            self.watch(line, &self.redis_line(line).await?).await?;
+            let came_up = || line.snapshot().figures.serving >= number;
+            // A clock in a test's hand does not move while we wait.
+            while !came_up() && !self.clock.is_manual() && self.comes_up_soon(line, number, 0) {
                 let _ = tokio::time::timeout(ADMISSION_STEP, shown.changed()).await;
-                span = ADMISSION_STEP;
+                self.tick_unless_ticked_within(line, ADMISSION_STEP).await?;
+                self.renew_snapshot(line).await?;
             }
+            Ok(())
         };
         tokio::time::timeout(ADMISSION_WAIT, wait).await.unwrap_or(Ok(()))
     }

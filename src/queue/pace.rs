@@ -3,6 +3,7 @@
 
 use std::ops::RangeInclusive;
 
+use super::redis::Figures;
 use crate::chance;
 use crate::ids::QueueNumber;
 
@@ -49,9 +50,10 @@ pub struct Eta {
 }
 
 impl Pace {
-    /// This pace when the line stands at `serving`. What was seen at another rate, or in another epoch, says nothing
-    /// of what comes.
-    pub fn at(mut self, now: i64, serving: QueueNumber, rate_per_second: f64) -> Self {
+    /// This pace when the line stands like this. What was seen at another rate, in another epoch, or while nobody waited
+    /// says nothing of what comes.
+    pub fn at(mut self, now: i64, figures: &Figures, rate_per_second: f64) -> Self {
+        let serving = figures.serving;
         let same = self.known > 0
             && self.rate_per_second.to_bits() == rate_per_second.to_bits()
             && self.latest.1.epoch() == serving.epoch();
@@ -67,6 +69,9 @@ impl Pace {
         if due {
             self.marks[self.known] = self.latest;
             self.known += 1;
+        }
+        if figures.waiting == 0 {
+            (self.marks[0], self.known) = (self.latest, 0);
         }
         self
     }
@@ -138,19 +143,25 @@ mod tests {
 
     use super::*;
 
-    fn nth(n: i64) -> QueueNumber {
-        QueueNumber(QueueNumber::base(1) + n)
+    fn nth(n: i64) -> Figures {
+        serving(QueueNumber(QueueNumber::base(1) + n))
+    }
+
+    /// Somebody waits.
+    fn serving(serving: QueueNumber) -> Figures {
+        Figures { serving, waiting: 1, ..Figures::default() }
     }
 
     /// A line that has moved at `flow` for a minute under a rate of 50.
     fn a_minute_of(flow: i64) -> Pace {
-        (0..=60)
-            .fold(Pace::default(), |pace, second| pace.at(second * 1_000, nth(flow * second), 50.0))
+        (0..=60).fold(Pace::default(), |pace, second| {
+            pace.at(second * 1_000, &nth(flow * second), 50.0)
+        })
     }
 
     #[test]
     fn at_first_the_rate_is_believed_and_later_what_was_seen() {
-        let first = Pace::default().at(0, nth(0), 50.0).flow();
+        let first = Pace::default().at(0, &nth(0), 50.0).flow();
         assert_eq!(first.per_second, 50.0);
         let slow = a_minute_of(10).flow();
         assert!((10.0..14.0).contains(&slow.per_second), "{slow:?}");
@@ -158,22 +169,30 @@ mod tests {
 
     #[test]
     fn another_rate_or_another_epoch_begins_anew() {
-        let tuned = a_minute_of(10).at(61_000, nth(610), 20.0);
+        let tuned = a_minute_of(10).at(61_000, &nth(610), 20.0);
         assert_eq!(tuned.flow().per_second, 20.0);
-        let epoch = QueueNumber(QueueNumber::base(2));
-        assert_eq!(a_minute_of(10).at(61_000, epoch, 50.0).flow().per_second, 50.0);
+        let epoch = serving(QueueNumber(QueueNumber::base(2)));
+        assert_eq!(a_minute_of(10).at(61_000, &epoch, 50.0).flow().per_second, 50.0);
+    }
+
+    #[test]
+    fn while_nobody_waits_nothing_is_learned() {
+        let quiet = (0..=60).fold(Pace::default(), |pace, second| {
+            pace.at(second * 1_000, &Figures { waiting: 0, ..nth(5) }, 50.0)
+        });
+        assert_eq!(quiet.at(61_000, &nth(5), 50.0).flow().per_second, 50.0);
     }
 
     #[test]
     fn a_line_that_stands_has_no_estimate() {
-        assert_eq!(Pace::default().at(0, nth(0), 0.0).flow().eta(5), None);
+        assert_eq!(Pace::default().at(0, &nth(0), 0.0).flow().eta(5), None);
     }
 
     #[test]
     fn a_long_look_at_a_long_line_is_a_narrow_range() {
         let eta = a_minute_of(50).flow().eta(5_000).unwrap();
         assert_eq!((eta.low, eta.seconds, eta.high), (90, 100, 111));
-        let near = Pace::default().at(0, nth(0), 0.1).flow().eta(1).unwrap();
+        let near = Pace::default().at(0, &nth(0), 0.1).flow().eta(1).unwrap();
         assert!(near.low <= 3 && near.high >= 30, "{near:?}");
     }
 

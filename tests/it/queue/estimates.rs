@@ -63,6 +63,7 @@ stories! {
         assert_eq!(before.get("reason"), None, "{before}");
 
         app.operator.tune("main", json!({"rate_per_second": 1})).await;
+        app.pass_ms(200).await;
         let after = last.poll().await.ok();
         assert_eq!(after["reason"], "rate_lowered");
         assert!(seconds(&after, "eta_low_seconds") > seconds(&before, "eta_seconds"), "{before} {after}");
