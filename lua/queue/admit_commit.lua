@@ -25,40 +25,53 @@ local looked, unclaimed, owed_max = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumb
 if redis.call('GET', generation) ~= epoch then return { 'STALE' } end
 local paid = tonumber(redis.call('HGET', line, 'pend_paid') or nil) or 0
 local at = 7
-local function next_argument()
-  at = at + 1
-  return ARGV[at]
-end
-local function stands(key_read, key, user, number)
-  return tonumber(redis.call(key_read, key, user) or nil) == tonumber(number)
-end
-for _ = 1, opened do
-  local user, number, look_at = next_argument(), next_argument(), next_argument()
-  if stands('ZSCORE', pend, user, number) then
-    redis.call('ZREM', pend, user)
-    redis.call('ZADD', act, look_at, user)
-    redis.call('HSET', turns, user, number)
+-- The next list of the arguments: users, their numbers, and what comes third.
+local function list(count, width)
+  local users, numbers, thirds = {}, {}, {}
+  for i = 1, count do
+    users[i], numbers[i], thirds[i] = ARGV[at + 1], ARGV[at + 2], width == 3 and ARGV[at + 3] or ''
+    at = at + width
   end
+  return users, numbers, thirds
 end
-for _ = 1, dropped do
-  local user, number = next_argument(), next_argument()
-  if stands('ZSCORE', pend, user, number) then
-    redis.call('ZREM', pend, user)
-    if tonumber(number) <= paid then redis.call('HINCRBY', line, 'returned', 1) end
+-- Where in a list the stored number is equal. One call for a whole list: calls are what a script's time goes to.
+local function equal(command, key, users, numbers)
+  local places = {}
+  local stored = #users > 0 and redis.call(command, key, unpack(users)) or {}
+  for i = 1, #users do
+    if tonumber(stored[i] or nil) == tonumber(numbers[i]) then places[#places + 1] = i end
   end
+  return places
 end
-local ended = 0
-for _ = 1, gone do
-  local user, number = next_argument(), next_argument()
-  if stands('HGET', turns, user, number) then
-    redis.call('ZREM', act, user)
-    ended = ended + redis.call('HDEL', turns, user)
+local function pick(places, first, second)
+  local picked = {}
+  for _, i in ipairs(places) do
+    picked[#picked + 1] = first[i]
+    if second then picked[#picked + 1] = second[i] end
   end
+  return unpack(picked)
 end
-for _ = 1, looked do
-  local user, number, look_at = next_argument(), next_argument(), next_argument()
-  if stands('HGET', turns, user, number) then redis.call('ZADD', act, look_at, user) end
+local users, numbers, look_at = list(opened, 3)
+local places = equal('ZMSCORE', pend, users, numbers)
+if #places > 0 then
+  redis.call('ZREM', pend, pick(places, users))
+  redis.call('ZADD', act, pick(places, look_at, users))
+  redis.call('HSET', turns, pick(places, users, numbers))
 end
+users, numbers = list(dropped, 2)
+places = equal('ZMSCORE', pend, users, numbers)
+if #places > 0 then redis.call('ZREM', pend, pick(places, users)) end
+local returned = 0
+for _, i in ipairs(places) do if tonumber(numbers[i]) <= paid then returned = returned + 1 end end
+if returned > 0 then redis.call('HINCRBY', line, 'returned', returned) end
+users, numbers = list(gone, 2)
+places = equal('HMGET', turns, users, numbers)
+local ended = #places
+if ended > 0 then redis.call('ZREM', act, pick(places, users)) end
+if ended > 0 then redis.call('HDEL', turns, pick(places, users)) end
+users, numbers, look_at = list(looked, 3)
+places = equal('HMGET', turns, users, numbers)
+if #places > 0 then redis.call('ZADD', act, pick(places, look_at, users)) end
 if ended > 0 and unclaimed > 0 then
   local owed = tonumber(redis.call('HGET', line, 'owed') or nil) or 0
   redis.call('HSET', line, 'owed', string.format('%.9f', math.min(owed + unclaimed, owed_max)))

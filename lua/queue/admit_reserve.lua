@@ -41,7 +41,9 @@ if version > seen then tuned = seen > 0 and arrivals or 0 end
 if version > seen then redis.call('HSET', line, 'version', version, 'tuned_n', tuned) end
 
 local looks = redis.call('ZRANGEBYSCORE', act, '-inf', now, 'LIMIT', 0, batch_max)
-for i = 1, #looks do redis.call('ZADD', act, now + 2000, looks[i]) end
+local again = {}
+for i = 1, #looks do again[2 * i - 1], again[2 * i] = whole(now + 2000), looks[i] end
+if #looks > 0 then redis.call('ZADD', act, unpack(again)) end
 local full = 0
 if redis.call('ZCARD', pend) == 0 then
   -- A bucket fills to its brim while nobody waits; while somebody does, a late tick of up to a second loses nothing.
@@ -60,8 +62,9 @@ if redis.call('ZCARD', pend) == 0 then
   if n == batch_max and waiting > n then full = 1 else tokens = math.min(tokens, burst) end
   manual_used = manual_used + n - by_rate
   if n > 0 then
-    local taken = redis.call('ZPOPMIN', wait, n)
-    for i = 1, #taken, 2 do redis.call('ZADD', pend, taken[i + 1], taken[i]) end
+    local taken, moved = redis.call('ZPOPMIN', wait, n), {}
+    for i = 1, #taken, 2 do moved[i], moved[i + 1] = taken[i + 1], taken[i] end
+    redis.call('ZADD', pend, unpack(moved))
     at, pend_at = math.max(at, now), now
     paid = flow == 'rate' and tonumber(taken[2 * by_rate]) or 0
     redis.call('HSET', line, 'serving', whole(taken[#taken]))
@@ -77,9 +80,7 @@ local batch = batch_max > 0 and redis.call('ZRANGE', pend, 0, -1, 'WITHSCORES') 
 local reply = { 'BATCH', whole(at), arrivals, tuned, whole(paid), #batch / 2 }
 for i = 1, #batch do reply[#reply + 1] = whole(batch[i]) end
 reply[#reply + 1] = #looks
-for i = 1, #looks do
-  reply[#reply + 1] = looks[i]
-  reply[#reply + 1] = redis.call('HGET', turns, looks[i]) or '0'
-end
+local numbers = #looks > 0 and redis.call('HMGET', turns, unpack(looks)) or {}
+for i = 1, #looks do reply[#reply + 1], reply[#reply + 2] = looks[i], numbers[i] or '0' end
 reply[#reply + 1] = full
 return reply

@@ -2,8 +2,8 @@
 //! Everything here is a copy that may be a moment old; nothing is granted by it.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
@@ -17,7 +17,7 @@ use super::policy::Mode;
 use super::redis::Figures;
 use super::sql::Queue;
 use crate::concert::Stock;
-use crate::ids::QueueNumber;
+use crate::ids::{Epoch, QueueNumber};
 use crate::recent::{Recent, Renewal};
 use crate::redis::keys::QueueKeys;
 
@@ -112,6 +112,7 @@ pub struct Line {
     doubt: AtomicBool,
     /// Numbers that left while they waited: this instance tells them so at once, every other when they come up.
     left: std::sync::Mutex<BTreeSet<QueueNumber>>,
+    left_count: AtomicUsize,
     pub watching: Renewal,
     pub joining: Joining,
     pub announcing: Announcing,
@@ -135,6 +136,7 @@ impl Line {
             lowered_at: AtomicI64::new(i64::MIN),
             doubt: AtomicBool::new(false),
             left: std::sync::Mutex::default(),
+            left_count: AtomicUsize::new(0),
             watching: Renewal::default(),
             joining: Joining::default(),
             announcing: Announcing::default(),
@@ -147,6 +149,11 @@ impl Line {
 
     pub fn queue(&self) -> Arc<Queue> {
         self.queue.load_full()
+    }
+
+    /// The epoch of the row last read.
+    pub fn epoch(&self) -> Epoch {
+        self.queue.load().epoch
     }
 
     /// Takes a newer row; an older one that arrives late is ignored.
@@ -181,8 +188,10 @@ impl Line {
                 && figures.serving.epoch() == old.figures.serving.epoch();
             if older { Arc::clone(old) } else { Arc::new(old.renewed(figures, polls, (now, rate))) }
         });
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = self.left();
         *left = left.split_off(&QueueNumber(figures.serving.0 + 1));
+        self.left_count.store(left.len(), Ordering::Release);
+        drop(left);
         self.doubt.store(false, Ordering::Relaxed);
         self.shown.send_replace(());
     }
@@ -217,11 +226,18 @@ impl Line {
 
     /// Remembers that a waiting number left, until it comes up.
     pub fn leave(&self, number: QueueNumber) {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).insert(number);
+        let mut left = self.left();
+        left.insert(number);
+        self.left_count.store(left.len(), Ordering::Release);
     }
 
     pub fn has_left(&self, number: QueueNumber) -> bool {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).contains(&number)
+        // Every poll asks, and most of the time nobody has.
+        self.left_count.load(Ordering::Acquire) > 0 && self.left().contains(&number)
+    }
+
+    fn left(&self) -> MutexGuard<'_, BTreeSet<QueueNumber>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the state in Redis was last seen to be in doubt.
@@ -239,7 +255,7 @@ impl Line {
         if self.is_in_doubt() {
             return Some(Reason::Rebuilding);
         }
-        let queue = self.queue();
+        let queue = self.queue.load();
         match queue.policy.mode {
             Mode::Paused => Some(Reason::Paused),
             Mode::Closed => Some(Reason::Closed),
@@ -260,8 +276,8 @@ impl Line {
     /// Turns at once: never more than the operator allows, nor than can hope for seats. Those who hold some do not
     /// compete for the free ones; each of the others is expected to take what buyers took before him.
     pub fn cap(&self) -> i64 {
-        let policy = &self.queue().policy;
-        let stock = self.stock();
+        let queue = self.queue.load();
+        let (policy, stock) = (&queue.policy, self.stock());
         match policy.mode {
             Mode::Passthrough => i64::from(u32::MAX),
             _ if stock.seats == 0 => policy.active_max,

@@ -207,7 +207,7 @@ impl Queues {
                 tracing::debug!(%error, "a join did not wait for its admission");
             }
         }
-        self.place(&line, user, number, line.queue().epoch).await
+        self.place(&line, user, number, line.epoch()).await
     }
 
     /// The number of somebody who is not new, or who finds no room.
@@ -292,32 +292,36 @@ impl Queues {
         self.redis_line(line).await?.place(user, number).await
     }
 
-    /// Watches the line again when the last look is old.
+    /// Watches the line again when the last look is old. Age counts from the coming: so positions never rise, whichever
+    /// instance is asked, for anybody who asks no more often than a look lasts.
     async fn renew_snapshot(&self, line: &Line) -> Result<(), Error> {
-        match self.fresh_snapshot(line) {
+        let came = self.clock.now_ms();
+        match self.fresh_snapshot(line, came) {
             Some(()) => Ok(()),
-            None => Box::pin(self.look_again(line)).await,
+            None => Box::pin(self.look_again(line, came)).await,
         }
     }
 
-    fn fresh_snapshot(&self, line: &Line) -> Option<()> {
-        let age_ms = self.clock.now_ms() - line.snapshot_at();
-        (0..line::SNAPSHOT_MS).contains(&age_ms).then_some(())
+    fn fresh_snapshot(&self, line: &Line, came: i64) -> Option<()> {
+        let at = line.snapshot_at();
+        // A clock that was put back makes no look young.
+        (came - at < line::SNAPSHOT_MS && at <= self.clock.now_ms()).then_some(())
     }
 
-    async fn look_again(&self, line: &Line) -> Result<(), Error> {
+    async fn look_again(&self, line: &Line, came: i64) -> Result<(), Error> {
         // Without SQL the line moves no further, but everybody can be told where he stands.
         if let Err(error) = self.count_stock(line, STOCK_MS).await {
             tracing::debug!(queue.name = %line.queue().name, %error, "the stock was not counted anew");
         }
         let watch = async || self.watch(line, &self.redis_line(line).await?).await;
-        line.watching.renew(&self.clock, || self.fresh_snapshot(line), watch).await
+        line.watching.renew(&self.clock, || self.fresh_snapshot(line, came), watch).await
     }
 
     async fn watch(&self, line: &Line, redis: &RedisLine<'_>) -> Result<(), Error> {
+        let at = self.clock.now_ms();
         match redis.watch().await? {
             Some(figures) => {
-                line.show(figures, self.clock.now_ms());
+                line.show(figures, at);
                 Ok(())
             }
             None => Err(self.doubt(line)),

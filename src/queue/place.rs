@@ -80,7 +80,7 @@ impl Queues {
         if line.has_left(number) {
             return Err(Error::turn_ended());
         }
-        let (snapshot, epoch) = (line.snapshot(), line.queue().epoch);
+        let (snapshot, epoch) = (line.snapshot(), line.epoch());
         let certain = seen.is_ok() && !line.is_in_doubt();
         if certain && confirmed == epoch && number > snapshot.figures.serving {
             return Ok(Found::Waiting(self.waiting(line, &snapshot, number, Some(epoch))));
@@ -103,7 +103,7 @@ impl Queues {
             Err(error) => Err(error),
         };
         if matches!(standing, Ok(Standing::Waiting | Standing::Pending)) {
-            let epoch = line.queue().epoch;
+            let epoch = line.epoch();
             return Ok(Found::Waiting(self.waiting(line, &line.snapshot(), number, Some(epoch))));
         }
         match self.sql.fate(line.queue().id, user, number).await? {

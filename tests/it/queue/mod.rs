@@ -278,3 +278,26 @@ stories! {
         assert!(numbers[0] >> 40 >= 1 && numbers[0] >> 40 == numbers[4] >> 40, "{numbers:?}");
     }
 }
+
+stories_on_postgres! {
+    async fn a_position_never_rises_from_one_instance_to_the_other(app: &TestApp) {
+        let policy = json!({"rate_per_second": 40, "burst": 1, "active_max": 10_000});
+        app.operator.tune("main", policy).await;
+        let other = app.another_instance().await;
+        app.active_buyer().await;
+        for _ in 0..120 {
+            app.buyer().join().await.ok();
+        }
+        let bob = app.buyer();
+        let mut last = bob.join().await.waiting();
+        for step in 0..20 {
+            // Only this instance ticks; the other hears of it by looking.
+            app.pass_ms(100).await;
+            let asked = if step % 2 == 0 { bob.at(&other) } else { bob.at(app) };
+            let position = asked.poll().await.waiting();
+            assert!(position < last, "{position} after {last}");
+            last = position;
+        }
+        other.stop().await;
+    }
+}
