@@ -314,7 +314,7 @@ export function watch(sale) {
     activeTurns.add(queue.active);
     waitingPeople.add(queue.waiting);
     const now = { at: Date.parse(queue.last_admitted_at), turns: queue.admitted_total - queue.unclaimed_total };
-    const cap = Math.min(ACTIVE_MAX, queue.free_seats);
+    const cap = queue.active_allowed;
     if (queue.waiting > 2 * RATE && queue.active < cap - RATE / 4 && queue.last_admitted_at) {
       if (!stretch) stretch = { first: now, base: null, last: now };
       if (!stretch.base && now.at > stretch.first.at) stretch.base = now;

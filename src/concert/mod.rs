@@ -35,8 +35,8 @@ pub struct Stock {
     pub unsold: i64,
     /// Neither sold nor held.
     pub free: i64,
-    /// Open turns whose owner holds seats: they do not compete for the free ones.
-    pub turns_with_hold: i64,
+    /// Open turns that do not compete for the free seats: their owner holds some, or has been idle for long.
+    pub turns_aside: i64,
     /// Seats that one buyer takes: the mean of those who booked, and one standard deviation, for prudence. `None`
     /// before a few have.
     pub seats_per_buyer: Option<f64>,
@@ -89,8 +89,9 @@ impl Concerts {
     }
 
     /// What a queue's concerts that have not started have left.
-    pub async fn stock(&self, queue_id: i64) -> Result<Stock, Error> {
-        self.inner.sql.stock(queue_id, self.inner.clock.now_ms()).await
+    pub async fn stock(&self, queue_id: i64, idle_ms: i64) -> Result<Stock, Error> {
+        let now = self.inner.clock.now_ms();
+        self.inner.sql.stock(queue_id, (now, now - idle_ms)).await
     }
 
     pub async fn concert(&self, id: ConcertId) -> Result<Concert, Error> {

@@ -129,8 +129,13 @@ impl Sql {
         Ok(taken)
     }
 
-    /// What the concerts of a queue that have not started have left.
-    pub async fn stock(&self, queue_id: i64, now: i64) -> Result<Stock, Error> {
+    /// What the concerts of a queue that have not started have left. Turns that began before `idle_since` and hold
+    /// nothing are idle.
+    pub async fn stock(
+        &self,
+        queue_id: i64,
+        (now, idle_since): (i64, i64),
+    ) -> Result<Stock, Error> {
         let sql = "SELECT
             (SELECT count(*) FROM seat s JOIN concert c ON c.id = s.concert_id
              WHERE c.queue_id = $1 AND c.starts_at > $2) AS seats,
@@ -138,24 +143,25 @@ impl Sql {
              WHERE c.queue_id = $1 AND c.starts_at > $2 AND s.until IS NULL) AS sold,
             (SELECT count(*) FROM seat_claim s JOIN concert c ON c.id = s.concert_id
              WHERE c.queue_id = $1 AND c.starts_at > $2 AND s.until > $2) AS held,
-            (SELECT count(*) FROM turn t WHERE t.queue_id = $1 AND t.ended_at IS NULL AND EXISTS
-                (SELECT 1 FROM booking b WHERE b.queue_id = t.queue_id AND b.user_id = t.user_id
-                 AND b.status = 'held' AND b.expires_at > $2)) AS turns_with_hold,
+            (SELECT count(*) FROM turn t WHERE t.queue_id = $1 AND t.ended_at IS NULL
+                AND (coalesce(t.claimed_at, t.admitted_at) <= $3 OR EXISTS
+                    (SELECT 1 FROM booking b WHERE b.queue_id = t.queue_id AND b.user_id = t.user_id
+                     AND b.status = 'held' AND b.expires_at > $2))) AS turns_aside,
             b.bookings, b.booked, b.squares
             FROM (SELECT count(*) AS bookings, CAST(coalesce(sum(seat_count), 0) AS BIGINT) AS booked,
                          CAST(coalesce(sum(seat_count * seat_count), 0) AS BIGINT) AS squares
                   FROM booking b JOIN concert c ON c.id = b.concert_id
                   WHERE c.queue_id = $1 AND c.starts_at > $2 AND b.status IN ('held', 'paid')) b";
-        let statement = self.statement(sql, [queue_id.into(), now.into()]);
+        let statement = self.statement(sql, [queue_id.into(), now.into(), idle_since.into()]);
         let row = self.reader().query_one_raw(statement).await.map_err(from_db)?;
         let row = row.ok_or_else(|| Error::bug("a count gave no row"))?;
         let (seats, sold, held): (i64, i64, i64) =
             (get(&row, "seats")?, get(&row, "sold")?, get(&row, "held")?);
-        let turns_with_hold = get(&row, "turns_with_hold")?;
+        let turns_aside = get(&row, "turns_aside")?;
         let seats_per_buyer =
             prudent_mean(get(&row, "bookings")?, (get(&row, "booked")?, get(&row, "squares")?));
         let (unsold, free) = (seats - sold, seats - sold - held);
-        Ok(Stock { seats, unsold, free, turns_with_hold, seats_per_buyer })
+        Ok(Stock { seats, unsold, free, turns_aside, seats_per_buyer })
     }
 
     pub async fn create_concert(

@@ -18,6 +18,8 @@ use crate::error::{Code, Error};
 pub const TICK_MS: u64 = 200;
 /// Unsold seats are counted at most this often.
 pub(super) const STOCK_MS: i64 = 1_000;
+/// Who has had his turn for this part of a session and holds nothing is not waited for: he may still buy.
+const IDLE_SHARE: i64 = 10;
 /// Our clock is compared with Redis's at most this often; a step of ours is seen at once, for it makes the last
 /// comparison old.
 const SKEW_MS: i64 = 1_000;
@@ -169,7 +171,9 @@ impl Queues {
 
     /// Counts the seats that the queue's concerts have left, when the last count is older than this.
     pub(super) async fn count_stock(&self, line: &Line, age_ms_max: i64) -> Result<(), Error> {
-        let count = async || self.concerts.stock(line.queue().id).await;
+        let queue = line.queue();
+        let idle_ms = queue.policy.session_seconds * 1_000 / IDLE_SHARE;
+        let count = async || self.concerts.stock(queue.id, idle_ms).await;
         line.stock.get(&self.clock, age_ms_max, count).await.map(drop)
     }
 }

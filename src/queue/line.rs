@@ -273,8 +273,8 @@ impl Line {
         now.saturating_sub(self.lowered_at.load(Ordering::Relaxed)) < LOWERED_MS
     }
 
-    /// Turns at once: never more than the operator allows, nor than can hope for seats. Those who hold some do not
-    /// compete for the free ones; each of the others is expected to take what buyers took before him.
+    /// Turns at once: never more than the operator allows, nor than can hope for seats. Those who hold some, or look on for
+    /// long, do not compete for the free ones; each of the others is expected to take what buyers took before him.
     pub fn cap(&self) -> i64 {
         let queue = self.queue.load();
         let (policy, stock) = (&queue.policy, self.stock());
@@ -287,7 +287,7 @@ impl Line {
                     None => CHOOSING_UNKNOWN.max(stock.free / policy.seats_per_booking_max),
                 };
                 let choosing = choosing.clamp(stock.free.min(1), stock.free);
-                policy.active_max.min(choosing + stock.turns_with_hold)
+                policy.active_max.min(choosing + stock.turns_aside)
             }
         }
     }

@@ -42,6 +42,9 @@ pub struct QueueDetail {
     pub waiting: i64,
     #[schema(minimum = 0)]
     pub active: i64,
+    /// Turns at once that are allowed now: `active_max`, or fewer where seats are scarce.
+    #[schema(minimum = 0)]
+    pub active_allowed: i64,
     /// The highest number admitted.
     pub serving_number: i64,
     /// Turns ever opened.
@@ -146,6 +149,7 @@ impl Queues {
             reason: line.reason(now),
             waiting: figures.waiting,
             active: figures.active,
+            active_allowed: line.cap(),
             serving_number: figures.serving.0,
             admitted_total: totals.admitted,
             unclaimed_total: totals.unclaimed,
