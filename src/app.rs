@@ -16,7 +16,7 @@ use crate::concert::{Concerts, CreateConcert, CreateRows, CreateSeats, CreateTie
 use crate::config::{Config, RedisConfig};
 use crate::embedded::PrivateRedis;
 use crate::error::{Code, Error};
-use crate::http::limits::{Limits, place};
+use crate::http::limits::{Limits, room};
 use crate::ids::{QueueName, UserId};
 use crate::payment::Payments;
 use crate::queue::{Place, Queues};
@@ -160,9 +160,9 @@ impl App {
         &self,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
-        let place = place();
+        let room = room();
         let work = async move {
-            let _place = place;
+            let _room = room;
             work.await
         };
         match tokio::time::timeout(WORK_TIMEOUT, self.work.spawn(work)).await {

@@ -23,6 +23,7 @@ use crate::{housekeeping, routes};
 const PATIENCE: Patience = Patience {
     head: Duration::from_secs(5),
     idle: Duration::from_secs(75),
+    stall: Duration::from_secs(30),
     leftover: Duration::from_secs(2),
 };
 /// In a crowd the idle make room: whoever waits for a connection would wait for them.

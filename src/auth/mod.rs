@@ -30,6 +30,8 @@ pub struct QueueToken {
     pub number: QueueNumber,
     /// The epoch in which Redis last confirmed the place.
     pub confirmed: Epoch,
+    /// Until when it is good, in milliseconds since 1970.
+    pub expires_at: i64,
     /// Whether it should be signed anew: its key is no longer the active one, or half of its life is over.
     pub stale: bool,
 }
@@ -144,6 +146,7 @@ impl Tokens {
             user: UserId::parse(claims.sub).map_err(|_| invalid())?,
             number: QueueNumber(claims.seq),
             confirmed: claims.g,
+            expires_at: claims.exp.saturating_mul(1_000),
             stale: key.state != KeyState::Active
                 || now - claims.iat >= (claims.exp - claims.iat) / 2,
         })

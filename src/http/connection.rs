@@ -35,6 +35,8 @@ pub struct Patience {
     pub head: Duration,
     /// For the first byte of a further request.
     pub idle: Duration,
+    /// For the client to take anything at all of an answer.
+    pub stall: Duration,
     /// After the last answer, for the client to stop sending.
     pub leftover: Duration,
 }
@@ -61,8 +63,14 @@ pub fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         heard: AtomicU64::new(0),
         alarm: Mutex::new(Box::pin(tokio::time::sleep(patience.head))),
     });
-    let wire =
-        Wire { stream, ear: ear.clone(), leftover: LEFTOVER_BYTES_MAX, patience, closing: None };
+    let wire = Wire {
+        stream,
+        ear: ear.clone(),
+        leftover: LEFTOVER_BYTES_MAX,
+        patience,
+        stalled: None,
+        closing: None,
+    };
     http1::Builder::new()
         .timer(HeadTimer { ear, patience })
         .header_read_timeout(patience.head)
@@ -78,8 +86,27 @@ pub struct Wire<S> {
     /// Bytes that may still come before it hangs up.
     leftover: usize,
     patience: Patience,
+    /// Until when the client may take something of the answer.
+    stalled: Option<Pin<Box<Sleep>>>,
     /// Until when it listens after the last answer.
     closing: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Wire<S> {
+    /// What became of a write; a client that takes nothing for too long has gone, whatever it says.
+    fn written(
+        &mut self,
+        context: &mut Context<'_>,
+        wrote: Poll<std::io::Result<usize>>,
+    ) -> Poll<std::io::Result<usize>> {
+        if wrote.is_ready() {
+            self.stalled = None;
+            return wrote;
+        }
+        let stall = self.patience.stall;
+        let alarm = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall)));
+        alarm.as_mut().poll(context).map(|()| Err(std::io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
@@ -101,7 +128,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let wrote = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.written(context, wrote)
     }
 
     fn poll_write_vectored(
@@ -109,7 +137,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         context: &mut Context<'_>,
         bytes: &[std::io::IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+        let wrote = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.written(context, wrote)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -220,6 +249,7 @@ mod tests {
 
     const AGES: Duration = Duration::from_secs(3_600);
     const A_MOMENT: Duration = Duration::from_millis(1);
+    const AGES_OF_IT: Patience = Patience { head: AGES, idle: AGES, stall: AGES, leftover: AGES };
 
     /// A client that has sent this, before anybody listened to it.
     async fn client(patience: Patience, sent: &[u8]) -> DuplexStream {
@@ -242,21 +272,21 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_is_waited_for_who_never_asks() {
-        let patience = Patience { head: A_MOMENT, idle: AGES, leftover: AGES };
+        let patience = Patience { head: A_MOMENT, ..AGES_OF_IT };
         assert_eq!(answers(&mut client(patience, b"").await).await, 0);
         assert_eq!(answers(&mut client(patience, b"GET / HT").await).await, 0);
     }
 
     #[tokio::test]
     async fn silence_between_requests_has_its_own_end() {
-        let patience = Patience { head: AGES, idle: A_MOMENT, leftover: A_MOMENT };
+        let patience = Patience { idle: A_MOMENT, leftover: A_MOMENT, ..AGES_OF_IT };
         assert_eq!(answers(&mut client(patience, GET).await).await, 1);
         assert_eq!(answers(&mut client(patience, &GET.repeat(3)).await).await, 3);
     }
 
     #[tokio::test]
     async fn a_further_head_is_due_from_its_first_byte() {
-        let patience = Patience { head: A_MOMENT, idle: AGES, leftover: A_MOMENT };
+        let patience = Patience { head: A_MOMENT, leftover: A_MOMENT, ..AGES_OF_IT };
         let mut client = client(patience, GET).await;
         let mut first = [0; 1];
         client.read_exact(&mut first).await.unwrap();
@@ -265,8 +295,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn whoever_takes_nothing_of_an_answer_is_left() {
+        let (mut client, server) = tokio::io::duplex(64);
+        client.write_all(GET).await.unwrap();
+        let router = Router::new().fallback(|| async { "answer".repeat(1_000) });
+        let patience = Patience { stall: A_MOMENT, ..AGES_OF_IT };
+        serve(server, ([127, 0, 0, 1], 1).into(), router, patience).await.unwrap_err();
+    }
+
+    #[tokio::test]
     async fn what_is_left_over_is_read_up_to_a_bound() {
-        let patience = Patience { head: AGES, idle: AGES, leftover: AGES };
+        let patience = AGES_OF_IT;
         let post = b"POST / HTTP/1.1\r\nConnection: close\r\nContent-Length: 99999999\r\n\r\n";
         let mut client = client(patience, post).await;
         let chunk = vec![0; 64 * 1_024];

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use tower::{Layer, Service};
 
-use super::measure::Figures;
+use super::measure::Measurements;
 use super::reply;
 use crate::chance;
 use crate::error::{Code, Error};
@@ -29,17 +29,17 @@ const API_CONTENT: &str = "default-src 'none'";
 const PAGE_CONTENT: &str =
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'";
 
-/// The edge as a layer. Its clones share their figures: one for each listener.
+/// The edge as a layer. Its clones share what they measure: one for each listener.
 #[derive(Clone, Default)]
 pub struct EdgeLayer {
-    figures: Arc<Figures>,
+    measured: Arc<Measurements>,
 }
 
 impl<S> Layer<S> for EdgeLayer {
     type Service = Edge<S>;
 
     fn layer(&self, inner: S) -> Edge<S> {
-        Edge { inner, figures: self.figures.clone() }
+        Edge { inner, measured: self.measured.clone() }
     }
 }
 
@@ -47,7 +47,7 @@ impl<S> Layer<S> for EdgeLayer {
 #[derive(Clone)]
 pub struct Edge<S> {
     inner: S,
-    figures: Arc<Figures>,
+    measured: Arc<Measurements>,
 }
 
 impl<S> Service<Request> for Edge<S>
@@ -64,7 +64,7 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let (asked, figures) = (Asked::of(&request), self.figures.clone());
+        let (asked, measured) = (Asked::of(&request), self.measured.clone());
         let length = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
         let answering = (length <= URI_BYTES_MAX).then(|| self.inner.call(request));
         Box::pin(async move {
@@ -77,7 +77,7 @@ where
             };
             let response = asked.finish(response);
             let route = asked.route.as_ref().map_or("none", MatchedPath::as_str);
-            figures.count(&asked.method, route, response.status(), asked.at.elapsed());
+            measured.count(&asked.method, route, response.status(), asked.at.elapsed());
             Ok(response)
         })
     }

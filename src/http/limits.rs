@@ -1,10 +1,12 @@
 //! Rate limits by person and by address, in memory, and the bulkheads that keep one kind of route from starving
 //! another. They protect; they grant nothing.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,6 +29,8 @@ use crate::ids::UserId;
 const USER_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).expect("10 is not 0");
 const USER_BURST: NonZeroU32 = NonZeroU32::new(30).expect("30 is not 0");
 const ADDRESS_PER_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("200 is not 0");
+/// A person's windows and devices.
+const STREAMS_OF_A_USER_MAX: u32 = 4;
 const ADDRESS_BURST: NonZeroU32 = NonZeroU32::new(600).expect("600 is not 0");
 
 /// Limits of this instance; none in `open` mode unless they are switched on.
@@ -34,6 +38,26 @@ pub struct Limits {
     users: Option<DefaultKeyedRateLimiter<UserId>>,
     addresses: Option<DefaultKeyedRateLimiter<IpAddr>>,
     trusted_proxies: Vec<IpAddr>,
+    /// How many event streams each person has open.
+    streams: Arc<Mutex<HashMap<UserId, u32>>>,
+}
+
+/// An event stream that a person has open.
+pub struct Stream {
+    user: UserId,
+    streams: Arc<Mutex<HashMap<UserId, u32>>>,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut open) = streams.entry(self.user) {
+            *open.get_mut() -= 1;
+            if *open.get() == 0 {
+                open.remove();
+            }
+        }
+    }
 }
 
 impl Limits {
@@ -45,7 +69,23 @@ impl Limits {
             users: config.rate_limits.then(users),
             addresses: config.rate_limits.then(addresses),
             trusted_proxies: config.trusted_proxies.clone(),
+            streams: Arc::default(),
         }
+    }
+
+    /// One more event stream of a person; he has so many open, and no more.
+    pub fn stream_of(&self, user: UserId) -> Result<Stream, Error> {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = streams.entry(user).or_default();
+        if *open >= STREAMS_OF_A_USER_MAX {
+            return Err(Error::Busy {
+                code: Code::RateLimited,
+                detail: format!("a person has at most {STREAMS_OF_A_USER_MAX} event streams open"),
+                retry_after: Duration::from_secs(5),
+            });
+        }
+        *open += 1;
+        Ok(Stream { user, streams: self.streams.clone() })
     }
 
     pub fn check_user(&self, user: UserId) -> Result<(), Error> {
@@ -109,7 +149,7 @@ pub struct Gate<S> {
 }
 
 impl<S> Gate<S> {
-    fn admit(&self, request: &Request) -> Result<Place, Error> {
+    fn let_through(&self, request: &Request) -> Result<Room, Error> {
         if let Some(Peer(peer)) = request.extensions().get() {
             self.limits.check_address(*peer, request.headers())?;
         }
@@ -127,29 +167,29 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<Ready<Result<Response, Infallible>>, TaskLocalFuture<Place, S::Future>>;
+    type Future = Either<Ready<Result<Response, Infallible>>, TaskLocalFuture<Room, S::Future>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        match self.admit(&request) {
-            Ok(place) => Either::Right(PLACE.scope(place, self.inner.call(request))),
+        match self.let_through(&request) {
+            Ok(room) => Either::Right(ROOM.scope(room, self.inner.call(request))),
             Err(error) => Either::Left(ready(Ok(error.into_response()))),
         }
     }
 }
 
 /// The room that a request takes while it is at work.
-pub type Place = Arc<OwnedSemaphorePermit>;
+pub type Room = Arc<OwnedSemaphorePermit>;
 
 tokio::task_local! {
-    static PLACE: Place;
+    static ROOM: Room;
 }
 
-/// The place of the request that this task serves. Work that goes on without its client keeps it until it is done:
+/// The room of the request that this task serves. Work that goes on without its client keeps it until it is done:
 /// else people who hang up could pile up work without bound.
-pub fn place() -> Option<Place> {
-    PLACE.try_with(Arc::clone).ok()
+pub fn room() -> Option<Room> {
+    ROOM.try_with(Arc::clone).ok()
 }

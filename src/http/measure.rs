@@ -9,7 +9,7 @@ use metrics::{Counter, Histogram};
 
 /// The figures of every route. The recorder is asked for each once: to find one there costs more than most answers.
 #[derive(Default)]
-pub struct Figures {
+pub struct Measurements {
     known: ArcSwap<HashMap<String, RouteFigures>>,
 }
 
@@ -19,7 +19,7 @@ struct RouteFigures {
     requests: HashMap<(&'static str, StatusCode), Counter>,
 }
 
-impl Figures {
+impl Measurements {
     pub fn count(&self, method: &Method, route: &str, status: StatusCode, took: Duration) {
         let label = label(method);
         if !self.counted((label, route, status), took) {

@@ -19,7 +19,7 @@ pub const TICK_MS: u64 = 200;
 /// Unsold seats are counted at most this often.
 pub(super) const STOCK_MS: i64 = 1_000;
 /// Who has had his turn for this part of a session and holds nothing is not waited for: he may still buy.
-const IDLE_SHARE: i64 = 10;
+const IDLE_SHARE: i64 = 2;
 /// Our clock is compared with Redis's at most this often; a step of ours is seen at once, for it makes the last
 /// comparison old.
 const SKEW_MS: i64 = 1_000;
@@ -112,6 +112,8 @@ impl Queues {
             }
             Reserved::Batch { batch, looks, full } => {
                 if batch.numbers.is_empty() && looks.is_empty() {
+                    // Whoever waited for this tick sees the line as it left it.
+                    self.watch(line, &redis).await?;
                     return Ok(Ticked::default());
                 }
                 let Some(admitted) = self.grant(&queue, &batch, &looks).await? else {

@@ -2,10 +2,12 @@
 //! long as somebody listens, and writes the common part once; each stream completes it with its own place. How a stream
 //! is sent is HTTP's affair.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -16,9 +18,9 @@ use crate::error::Error;
 use crate::ids::{Epoch, QueueNumber, UserId};
 
 /// How often the line is looked at: news is half a second old at most, and a crowd can be told within the other half.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// After so much silence those who listen are told that nothing has changed: broken connections are found by it.
-const HEARTBEAT_MS: i64 = 15_000;
+pub const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// After so much silence those who listen hear something all the same: broken connections are found by it.
+pub const SILENCE_MS_MAX: i64 = 15_000;
 
 /// What is said to everybody at one moment.
 #[derive(Clone, Debug)]
@@ -29,8 +31,6 @@ pub struct Announcement {
     /// Whether the line could be seen.
     certain: bool,
     reason: Option<Reason>,
-    /// Nothing has changed since the one before.
-    pub heartbeat: bool,
     /// `"mode":"open","message":""`: fields of a JSON object, the same for everybody.
     pub common: Arc<str>,
 }
@@ -51,6 +51,11 @@ pub struct Announcing {
 pub type Heard = watch::Receiver<Option<Arc<Announcement>>>;
 
 impl Announcement {
+    /// Whether a number has come up by then: its owner has a turn, or is about to.
+    pub fn is_past(&self, number: QueueNumber) -> bool {
+        self.snapshot.figures.serving >= number
+    }
+
     fn says_the_same(&self, other: &Self) -> bool {
         self.snapshot.figures.serving == other.snapshot.figures.serving
             && self.epoch == other.epoch
@@ -85,12 +90,11 @@ impl Queues {
             snapshot: line.snapshot(),
             certain: seen.is_ok() && !line.is_in_doubt(),
             reason: line.reason(now),
-            heartbeat: false,
             common: common.trim_matches(['{', '}']).into(),
         }
     }
 
-    /// What an announcement means for one who waits. From memory for all but those whose number has come up.
+    /// What an announcement means for one who listens. From memory for all but those whose number has come up.
     pub async fn hear(
         &self,
         line: &Arc<Line>,
@@ -123,13 +127,14 @@ async fn announce(queues: Queues, line: Arc<Line>) {
                 return;
             }
         }
-        let mut news = queues.announcement(&line).await;
-        if let Some(last) = &*latest.borrow() {
-            news.heartbeat = news.says_the_same(last);
-            if news.heartbeat && (0..HEARTBEAT_MS).contains(&(news.at_ms - last.at_ms)) {
-                continue;
-            }
+        // Whatever happens to one look, the next one is taken.
+        let looked = AssertUnwindSafe(queues.announcement(&line)).catch_unwind().await;
+        let Ok(news) = looked else { continue };
+        let is_news = latest.borrow().as_ref().is_none_or(|last| {
+            !news.says_the_same(last) || !(0..SILENCE_MS_MAX).contains(&(news.at_ms - last.at_ms))
+        });
+        if is_news {
+            latest.send_replace(Some(Arc::new(news)));
         }
-        latest.send_replace(Some(Arc::new(news)));
     }
 }

@@ -1,8 +1,10 @@
 //! Joins share calls: whoever comes while Redis answers those before him is asked for in the next call, with everybody
 //! who came meanwhile, in the order of their coming. What a number is worth is not decided here.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock, Weak};
 
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -61,7 +63,10 @@ async fn ask(queues: Weak<Inner>, line: Weak<Line>, mut people: mpsc::Receiver<C
     while people.recv_many(&mut batch, JOINS_MAX).await > 0 {
         let (Some(inner), Some(line)) = (queues.upgrade(), line.upgrade()) else { return };
         let users: Vec<UserId> = batch.iter().map(|coming: &Coming| coming.user).collect();
-        let numbers = Queues { inner }.numbers(&line, &users).await;
+        let queues = Queues { inner };
+        // Whatever happens to these people, the next ones are asked for.
+        let asked = AssertUnwindSafe(queues.numbers(&line, &users)).catch_unwind().await;
+        let numbers = asked.unwrap_or_else(|_| Err(Error::bug("asking for numbers panicked")));
         // Who hung up does not hear his answer; his place is kept all the same.
         match numbers {
             Ok(numbers) => batch.drain(..).zip(numbers).for_each(|(coming, joined)| {

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::events::Announcing;
 use super::joining::Joining;
-use super::pace::Pace;
+use super::pace::{Pace, Regime};
 use super::policy::Mode;
 use super::redis::Figures;
 use super::sql::Queue;
@@ -72,22 +72,23 @@ pub struct Snapshot {
     pub figures: Figures,
     pub at_ms: i64,
     pub pace: Pace,
-    /// Polls that this instance answered, and how many a second since the snapshot before.
-    polls: u64,
+    /// Polls that this instance had answered at the last count, when that was, and how many a second there were.
+    polls: (i64, u64),
     pub polls_per_second: f64,
 }
 
 impl Snapshot {
     /// This snapshot with newer figures.
-    fn renewed(&self, figures: Figures, polls: u64, (now, rate_per_second): (i64, f64)) -> Self {
-        let seconds = (now - self.at_ms).max(SNAPSHOT_MS) as f64 / 1_000.0;
-        Self {
-            figures,
-            at_ms: now,
-            pace: self.pace.at(now, &figures, rate_per_second),
-            polls,
-            polls_per_second: polls.saturating_sub(self.polls) as f64 / seconds,
+    fn renewed(&self, figures: Figures, polls: u64, (now, regime): (i64, Regime)) -> Self {
+        let pace = self.pace.at(now, &figures, regime);
+        let (counted_at, counted) = self.polls;
+        // Shorter spans tell nothing: a tick may show the line a moment after somebody looked.
+        if (0..SNAPSHOT_MS).contains(&(now - counted_at)) {
+            return Self { figures, at_ms: now, pace, ..*self };
         }
+        let seconds = (now - counted_at).max(SNAPSHOT_MS) as f64 / 1_000.0;
+        let polls_per_second = polls.saturating_sub(counted) as f64 / seconds;
+        Self { figures, at_ms: now, pace, polls: (now, polls), polls_per_second }
     }
 
     /// The place of a number: 1 is next. Never less, whatever was skipped before it.
@@ -163,8 +164,10 @@ impl Line {
             let adopted = queue.version == known.version
                 && queue.lineage != known.lineage
                 && queue.lineage.is_some();
-            if newer && queue.policy.rate_per_second < known.policy.rate_per_second {
-                self.lowered_at.store(queue.changed_at, Ordering::Relaxed);
+            let (rate, before) = (queue.policy.rate_per_second, known.policy.rate_per_second);
+            if newer && rate.total_cmp(&before).is_ne() {
+                let lowered_at = if rate < before { queue.changed_at } else { i64::MIN };
+                self.lowered_at.store(lowered_at, Ordering::Relaxed);
             }
             if newer || adopted { Arc::new(queue.clone()) } else { known.clone() }
         });
@@ -180,13 +183,17 @@ impl Line {
     }
 
     pub fn show(&self, figures: Figures, now: i64) {
-        let rate = self.queue().rate_at(now);
+        let regime = self.regime(now);
         let polls = self.polls.load(Ordering::Relaxed);
         // Two looks may be told in the wrong order; what was served stays served.
         self.snapshot.rcu(|old| {
             let older = figures.serving < old.figures.serving
                 && figures.serving.epoch() == old.figures.serving.epoch();
-            if older { Arc::clone(old) } else { Arc::new(old.renewed(figures, polls, (now, rate))) }
+            if older {
+                Arc::clone(old)
+            } else {
+                Arc::new(old.renewed(figures, polls, (now, regime)))
+            }
         });
         let mut left = self.left();
         *left = left.split_off(&QueueNumber(figures.serving.0 + 1));
@@ -194,6 +201,16 @@ impl Line {
         drop(left);
         self.doubt.store(false, Ordering::Relaxed);
         self.shown.send_replace(());
+    }
+
+    fn regime(&self, now: i64) -> Regime {
+        let queue = self.queue.load();
+        Regime {
+            version: queue.version,
+            rate_per_second: queue.rate_at(now),
+            aim_per_second: queue.policy.rate_per_second,
+            stands: self.reason(now).is_some_and(Reason::stops),
+        }
     }
 
     /// Tells of each further snapshot.
@@ -281,20 +298,23 @@ impl Line {
         match policy.mode {
             Mode::Passthrough => i64::from(u32::MAX),
             _ if stock.seats == 0 => policy.active_max,
+            // However many of those inside go: a count of them may be old.
+            _ if stock.free == 0 => 0,
             _ => {
                 let choosing = match stock.seats_per_buyer {
                     Some(expected) => (stock.free as f64 / expected) as i64,
                     None => CHOOSING_UNKNOWN.max(stock.free / policy.seats_per_booking_max),
                 };
-                let choosing = choosing.clamp(stock.free.min(1), stock.free);
+                let choosing = choosing.clamp(1, stock.free);
                 policy.active_max.min(choosing + stock.turns_aside)
             }
         }
     }
 
-    /// Whether seats, and not the operator, are what bounds the turns: then each of them counts.
+    /// Whether seats, and not the operator, are what bounds the turns of those who wait: then each of them counts.
     pub fn is_bound_by_stock(&self) -> bool {
-        self.cap() < self.queue().policy.active_max
+        let somebody_waits = self.snapshot.load().figures.waiting > 0;
+        somebody_waits && self.stock().free > 0 && self.cap() < self.queue.load().policy.active_max
     }
 }
 

@@ -34,7 +34,7 @@ use crate::redis::Redis;
 use crate::sql::Sql;
 use crate::sql::audit::NewAudit;
 use admission::STOCK_MS;
-pub use events::{Announcement, Heard};
+pub use events::{Announcement, Heard, LOOK_EVERY, SILENCE_MS_MAX};
 pub use line::{Line, LineState, Reason, Snapshot};
 pub use pace::Eta;
 pub use place::{Place, Status};
@@ -203,7 +203,7 @@ impl Queues {
         };
         if self.comes_up_soon(&line, number, 1) {
             // He has his number, whatever became of the tick.
-            if let Err(error) = Box::pin(self.wait_for_admission(&line, number)).await {
+            if let Err(error) = Box::pin(self.wait_for_admission(&line, user, number)).await {
                 tracing::debug!(%error, "a join did not wait for its admission");
             }
         }
@@ -265,22 +265,43 @@ impl Queues {
 
     /// Ticks until a person at the head of the line is admitted, while a turn is free for him. A tick serves everybody
     /// who waits for it.
-    async fn wait_for_admission(&self, line: &Arc<Line>, number: QueueNumber) -> Result<(), Error> {
+    async fn wait_for_admission(
+        &self,
+        line: &Arc<Line>,
+        user: UserId,
+        number: QueueNumber,
+    ) -> Result<(), Error> {
         let wait = async {
-            let mut shown = line.shown();
-            self.tick_unless_ticked_within(line, Duration::ZERO).await?;
-            // Memory may not have heard yet that a turn is free, or that none is.
-            self.watch(line, &self.redis_line(line).await?).await?;
-            let came_up = || line.snapshot().figures.serving >= number;
-            // A clock in a test's hand does not move while we wait.
-            while !came_up() && !self.clock.is_manual() && self.comes_up_soon(line, number, 0) {
+            let (mut shown, mut span) = (line.shown(), Duration::ZERO);
+            loop {
+                self.tick_unless_ticked_within(line, span).await?;
+                // A clock in a test's hand does not move while we wait.
+                if self.has_come_up(line, user, number).await?
+                    || self.clock.is_manual()
+                    || !self.comes_up_soon(line, number, 0)
+                {
+                    return Ok(());
+                }
                 let _ = tokio::time::timeout(ADMISSION_STEP, shown.changed()).await;
-                self.tick_unless_ticked_within(line, ADMISSION_STEP).await?;
+                span = ADMISSION_STEP;
                 self.renew_snapshot(line).await?;
             }
-            Ok(())
         };
         tokio::time::timeout(ADMISSION_WAIT, wait).await.unwrap_or(Ok(()))
+    }
+
+    /// Whether a number is out of the line and out of the batch that is on its way into SQL.
+    async fn has_come_up(
+        &self,
+        line: &Line,
+        user: UserId,
+        number: QueueNumber,
+    ) -> Result<bool, Error> {
+        if line.snapshot().figures.serving < number {
+            return Ok(false);
+        }
+        let standing = self.standing(line, user, number).await?;
+        Ok(!matches!(standing, Standing::Waiting | Standing::Pending))
     }
 
     async fn standing(

@@ -42,7 +42,8 @@ pub struct QueueDetail {
     pub waiting: i64,
     #[schema(minimum = 0)]
     pub active: i64,
-    /// Turns at once that are allowed now: `active_max`, or fewer where seats are scarce.
+    /// Turns at once up to which people are let in now: `active_max`, fewer where seats are scarce, none while no seat is
+    /// free.
     #[schema(minimum = 0)]
     pub active_allowed: i64,
     /// The highest number admitted.

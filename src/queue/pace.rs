@@ -15,6 +15,7 @@ const BELIEF_SECONDS: f64 = 5.0;
 /// A range reaches two standard deviations either way, and never claims to be better than this.
 const DEVIATIONS: f64 = 2.0;
 const ETA_SPREAD_MIN: f64 = 0.1;
+const ETA_SECONDS_MAX: i64 = 86_400;
 /// The shortest interval that is told, and how much shorter than told a crowd's intervals are made, to spread it.
 pub const POLL_MS_MIN: f64 = 500.0;
 const POLL_SPREAD: f64 = 0.3;
@@ -23,10 +24,22 @@ const POLLS_PER_SECOND_EASY: f64 = 10_000.0;
 /// Before an unclaimed turn is over, its owner is told to ask at least this much earlier.
 const CLAIM_MARGIN_SECONDS: i64 = 5;
 
-/// Where the line stood at moments of the last minute, while one rate was set.
+/// Under which policy the line moves, or stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Regime {
+    /// Of the policy.
+    pub version: i64,
+    pub rate_per_second: f64,
+    /// Where a ramp leads; without one the same.
+    pub aim_per_second: f64,
+    /// Nobody is admitted, for a reason that people are told.
+    pub stands: bool,
+}
+
+/// Where the line stood at moments of the last minute, while one policy was in force.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pace {
-    rate_per_second: f64,
+    regime: Regime,
     /// Oldest first.
     marks: [(i64, QueueNumber); MARKS],
     known: usize,
@@ -39,6 +52,8 @@ pub struct Flow {
     pub per_second: f64,
     /// How many numbers that was concluded from: few of them tell little.
     pub seen: f64,
+    /// What a ramp makes of it: the slowest and the fastest that is to be expected.
+    pub bounds: (f64, f64),
 }
 
 /// Seconds until the turn: the estimate and its range.
@@ -50,16 +65,17 @@ pub struct Eta {
 }
 
 impl Pace {
-    /// This pace when the line stands like this. What was seen at another rate, in another epoch, or while nobody waited
-    /// says nothing of what comes.
-    pub fn at(mut self, now: i64, figures: &Figures, rate_per_second: f64) -> Self {
+    /// This pace when the line stands like this. What was seen under another policy, in another epoch, or while nobody
+    /// waited or nobody was let in says nothing of what comes.
+    pub fn at(mut self, now: i64, figures: &Figures, regime: Regime) -> Self {
         let serving = figures.serving;
         let same = self.known > 0
-            && self.rate_per_second.to_bits() == rate_per_second.to_bits()
+            && self.regime.version == regime.version
             && self.latest.1.epoch() == serving.epoch();
         if !same {
-            self = Self { rate_per_second, ..Self::default() };
+            self = Self::default();
         }
+        self.regime = regime;
         self.latest = (now, serving);
         let due = self.known == 0 || now - self.marks[self.known - 1].0 >= MARK_EVERY_MS;
         if due && self.known == MARKS {
@@ -70,7 +86,7 @@ impl Pace {
             self.marks[self.known] = self.latest;
             self.known += 1;
         }
-        if figures.waiting == 0 {
+        if figures.waiting == 0 || regime.stands {
             (self.marks[0], self.known) = (self.latest, 0);
         }
         self
@@ -78,11 +94,18 @@ impl Pace {
 
     /// What was measured, tempered by what is set.
     pub fn flow(&self) -> Flow {
+        let Regime { rate_per_second: rate, aim_per_second: aim, .. } = self.regime;
         let (since, from) = self.marks[0];
         let (now, serving) = self.latest;
         let seconds = (now - since).max(0) as f64 / 1_000.0;
-        let seen = (serving.0 - from.0).max(0) as f64 + self.rate_per_second * BELIEF_SECONDS;
-        Flow { per_second: seen / (seconds + BELIEF_SECONDS), seen }
+        let seen = (serving.0 - from.0).max(0) as f64 + rate * BELIEF_SECONDS;
+        let per_second = seen / (seconds + BELIEF_SECONDS);
+        let bounds = match aim {
+            aim if aim > rate => (per_second, per_second.max(aim)),
+            aim if aim < rate => (per_second.min(aim), per_second),
+            _ => (per_second, per_second),
+        };
+        Flow { per_second, seen, bounds }
     }
 }
 
@@ -94,12 +117,14 @@ impl Flow {
         }
         let (position, seen) = (position.max(1) as f64, self.seen.max(1.0));
         let spread = DEVIATIONS * (1.0 / position + 1.0 / seen).sqrt();
+        let (slowest, fastest) = self.bounds;
         let (seconds, factor) = (position / self.per_second, 1.0 + spread.max(ETA_SPREAD_MIN));
         let whole = |seconds: f64| seconds.ceil() as i64;
         Some(Eta {
             seconds: whole(seconds),
-            low: (seconds / factor).floor() as i64,
-            high: whole(seconds * factor),
+            low: (position / fastest / factor).floor() as i64,
+            // A ramp that ends at nothing leaves some behind, and nobody knows for how long.
+            high: if slowest > 0.0 { whole(position / slowest * factor) } else { ETA_SECONDS_MAX },
         })
     }
 }
@@ -147,6 +172,15 @@ mod tests {
         serving(QueueNumber(QueueNumber::base(1) + n))
     }
 
+    fn rate(per_second: f64) -> Regime {
+        Regime {
+            version: per_second.to_bits() as i64,
+            rate_per_second: per_second,
+            aim_per_second: per_second,
+            stands: false,
+        }
+    }
+
     /// Somebody waits.
     fn serving(serving: QueueNumber) -> Figures {
         Figures { serving, waiting: 1, ..Figures::default() }
@@ -155,13 +189,13 @@ mod tests {
     /// A line that has moved at `flow` for a minute under a rate of 50.
     fn a_minute_of(flow: i64) -> Pace {
         (0..=60).fold(Pace::default(), |pace, second| {
-            pace.at(second * 1_000, &nth(flow * second), 50.0)
+            pace.at(second * 1_000, &nth(flow * second), rate(50.0))
         })
     }
 
     #[test]
     fn at_first_the_rate_is_believed_and_later_what_was_seen() {
-        let first = Pace::default().at(0, &nth(0), 50.0).flow();
+        let first = Pace::default().at(0, &nth(0), rate(50.0)).flow();
         assert_eq!(first.per_second, 50.0);
         let slow = a_minute_of(10).flow();
         assert!((10.0..14.0).contains(&slow.per_second), "{slow:?}");
@@ -169,30 +203,46 @@ mod tests {
 
     #[test]
     fn another_rate_or_another_epoch_begins_anew() {
-        let tuned = a_minute_of(10).at(61_000, &nth(610), 20.0);
+        let tuned = a_minute_of(10).at(61_000, &nth(610), rate(20.0));
         assert_eq!(tuned.flow().per_second, 20.0);
         let epoch = serving(QueueNumber(QueueNumber::base(2)));
-        assert_eq!(a_minute_of(10).at(61_000, &epoch, 50.0).flow().per_second, 50.0);
+        assert_eq!(a_minute_of(10).at(61_000, &epoch, rate(50.0)).flow().per_second, 50.0);
     }
 
     #[test]
     fn while_nobody_waits_nothing_is_learned() {
         let quiet = (0..=60).fold(Pace::default(), |pace, second| {
-            pace.at(second * 1_000, &Figures { waiting: 0, ..nth(5) }, 50.0)
+            pace.at(second * 1_000, &Figures { waiting: 0, ..nth(5) }, rate(50.0))
         });
-        assert_eq!(quiet.at(61_000, &nth(5), 50.0).flow().per_second, 50.0);
+        assert_eq!(quiet.at(61_000, &nth(5), rate(50.0)).flow().per_second, 50.0);
+    }
+
+    #[test]
+    fn while_nobody_is_let_in_nothing_is_learned() {
+        let paused = Regime { stands: true, ..rate(50.0) };
+        let paused = (0..=60).fold(a_minute_of(50), |pace, second| {
+            pace.at(60_000 + second * 1_000, &nth(3_000), paused)
+        });
+        assert_eq!(paused.at(121_000, &nth(3_000), rate(50.0)).flow().per_second, 50.0);
+    }
+
+    #[test]
+    fn on_a_ramp_the_range_reaches_to_its_end() {
+        let rising = Regime { aim_per_second: 100.0, ..rate(1.0) };
+        let eta = Pace::default().at(0, &nth(0), rising).flow().eta(298).unwrap();
+        assert!(eta.low <= 2 && eta.high >= 298, "{eta:?}");
     }
 
     #[test]
     fn a_line_that_stands_has_no_estimate() {
-        assert_eq!(Pace::default().at(0, &nth(0), 0.0).flow().eta(5), None);
+        assert_eq!(Pace::default().at(0, &nth(0), rate(0.0)).flow().eta(5), None);
     }
 
     #[test]
     fn a_long_look_at_a_long_line_is_a_narrow_range() {
         let eta = a_minute_of(50).flow().eta(5_000).unwrap();
         assert_eq!((eta.low, eta.seconds, eta.high), (90, 100, 111));
-        let near = Pace::default().at(0, &nth(0), 0.1).flow().eta(1).unwrap();
+        let near = Pace::default().at(0, &nth(0), rate(0.1)).flow().eta(1).unwrap();
         assert!(near.low <= 3 && near.high >= 30, "{near:?}");
     }
 

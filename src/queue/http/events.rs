@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::header::HeaderName;
+use axum::http::header::{self, HeaderName};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream::{Stream, unfold};
+use futures_util::stream::unfold;
 use serde::Serialize;
+use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::PlaceView;
@@ -19,15 +20,16 @@ use crate::auth::QueueToken;
 use crate::chance;
 use crate::error::{Code, Error};
 use crate::http::extract::TokenOrCookie;
-use crate::http::limits::{self, Place as Room};
+use crate::http::limits::{self, Room, Stream};
 use crate::queue::policy::Mode;
-use crate::queue::{Announcement, Heard, Line, Place, Reason, Status};
+use crate::queue::{Announcement, Heard, LOOK_EVERY, Line, Place, Reason, SILENCE_MS_MAX, Status};
 
 /// How long a client waits before it comes again when its stream broke; a crowd's are spread.
 const RETRY_MS: f64 = 4_000.0;
 const RETRY_SPREAD: f64 = 0.5;
-/// Without it nginx would keep the events for itself until there are many.
-const UNBUFFERED: [(HeaderName, &str); 1] = [(HeaderName::from_static("x-accel-buffering"), "no")];
+/// A place is its owner's alone, and nginx would keep the events for itself until there are many.
+const HEADERS: [(HeaderName, &str); 2] =
+    [(header::CACHE_CONTROL, "no-store"), (HeaderName::from_static("x-accel-buffering"), "no")];
 
 /// The data of an event `place`.
 #[derive(Serialize, ToSchema)]
@@ -52,15 +54,26 @@ pub async fn events(
     State(app): State<App>,
     TokenOrCookie(token): TokenOrCookie,
 ) -> Result<Response, Error> {
+    let stream = app.limits.stream_of(token.user)?;
     let line = app.queue.line(&token.queue).await?;
-    let mut heard = app.queue.listen(&line);
-    heard.mark_unchanged();
+    let heard = app.queue.listen(&line);
     let announcement = app.queue.announcement(&line).await;
     let place = app.queue.hear(&line, &announcement, token.place()).await?;
-    let mut stream = Listener { app, line, token, heard, told: None, _room: limits::place() };
+    let mut listener = Listener {
+        looked_at: app.clock.now_ms(),
+        spoken_at: app.clock.now_ms(),
+        app,
+        line,
+        token,
+        heard,
+        told: None,
+        expects_more: false,
+        _taken: (limits::room(), stream),
+    };
     let retry = Duration::from_millis(chance::at_most(RETRY_MS, RETRY_SPREAD) as u64);
-    let first = stream.event(&place, &announcement).retry(retry);
-    Ok((UNBUFFERED, Sse::new(stream.events(first))).into_response())
+    listener.note(&place, &announcement);
+    let first = listener.event(&place, &announcement).retry(retry);
+    Ok((HEADERS, Sse::new(listener.events(first))).into_response())
 }
 
 /// One who listens.
@@ -70,8 +83,12 @@ struct Listener {
     token: QueueToken,
     heard: Heard,
     told: Option<Told>,
+    /// His number is on its way to a turn, or could not be looked at: he does not wait for the next announcement.
+    expects_more: bool,
+    looked_at: i64,
+    spoken_at: i64,
     /// A stream takes room for as long as it lasts.
-    _room: Option<Room>,
+    _taken: (Option<Room>, Stream),
 }
 
 /// What was said last, as far as a change of it is news.
@@ -84,7 +101,7 @@ struct Told {
 }
 
 impl Listener {
-    fn events(self, first: Event) -> impl Stream<Item = Result<Event, Infallible>> {
+    fn events(self, first: Event) -> impl futures_util::Stream<Item = Result<Event, Infallible>> {
         unfold((Some(self), Some(first)), async |(listener, first)| {
             let mut listener = listener?;
             match first {
@@ -97,40 +114,84 @@ impl Listener {
         })
     }
 
-    /// The next thing to say. `None` when the server stops.
+    /// The next thing to say. `None` when the server stops, or the token is good no longer.
     async fn next(&mut self) -> Option<Next> {
         loop {
-            let stopping = self.app.stopping.clone();
-            stopping.run_until_cancelled(self.heard.changed()).await?.ok()?;
-            let announcement = self.heard.borrow_and_update().clone()?;
-            if !self.concerns(&announcement) {
-                continue;
+            let announcement = self.announced().await?;
+            let now = self.app.clock.now_ms();
+            if now >= self.token.expires_at {
+                return None;
             }
-            match self.app.queue.hear(&self.line, &announcement, self.token.place()).await {
-                Ok(place) if announcement.heartbeat && self.is_told(&place, &announcement) => {
-                    return Some(Next::News(Event::default().comment("")));
-                }
-                Ok(place) if self.is_told(&place, &announcement) => {}
-                Ok(place) => return Some(Next::News(self.event(&place, &announcement))),
-                Err(error) if error.code() == Code::TurnEnded => {
-                    let ended = format!(r#"{{"code":"{}"}}"#, error.code());
-                    return Some(Next::End(Event::default().event("ended").data(ended)));
-                }
-                // What cannot be said now is said with the next announcement.
-                Err(error) => tracing::debug!(%error, "a stream could not tell a place"),
+            let next = if self.concerns(&announcement, now) {
+                self.look(&announcement, now).await
+            } else {
+                None
+            };
+            if next.is_some() {
+                self.spoken_at = now;
+                return next;
+            }
+            if now - self.spoken_at >= SILENCE_MS_MAX {
+                self.spoken_at = now;
+                return Some(Next::News(Event::default().comment("")));
             }
         }
     }
 
-    /// Whoever has a turn is not moved by the line: his turn is looked at now and then, and when it should be over.
-    fn concerns(&self, announcement: &Announcement) -> bool {
-        let turn_until = self.told.as_ref().and_then(|told| told.expires_at);
-        announcement.heartbeat
-            || turn_until.is_none_or(|expires_at| self.app.clock.now_ms() >= expires_at)
+    /// The next announcement, or the last one again when there is more to come of it.
+    async fn announced(&mut self) -> Option<Arc<Announcement>> {
+        let stopping = self.app.stopping.clone();
+        let changed = self.heard.changed();
+        if self.expects_more {
+            let looked = stopping.run_until_cancelled(timeout(LOOK_EVERY, changed)).await?;
+            looked.unwrap_or(Ok(())).ok()?;
+        } else {
+            stopping.run_until_cancelled(changed).await?.ok()?;
+        }
+        let announcement = self.heard.borrow_and_update().clone();
+        // Nothing was announced yet to whoever came a moment ago.
+        match announcement {
+            Some(announcement) => Some(announcement),
+            None => Some(Arc::new(self.app.queue.announcement(&self.line).await)),
+        }
     }
 
-    fn is_told(&self, place: &Place, announcement: &Announcement) -> bool {
-        self.told.as_ref() == Some(&Told::of(place, announcement))
+    /// Whoever has a turn is not moved by the line: he hears what is said to everybody, and his turn is looked at now
+    /// and then, and when it should be over.
+    fn concerns(&self, announcement: &Announcement, now: i64) -> bool {
+        let Some(Told { expires_at: Some(expires_at), common, .. }) = &self.told else {
+            return true;
+        };
+        self.expects_more
+            || *common != announcement.common
+            || now >= *expires_at
+            || now - self.looked_at >= SILENCE_MS_MAX
+    }
+
+    async fn look(&mut self, announcement: &Announcement, now: i64) -> Option<Next> {
+        self.looked_at = now;
+        match self.app.queue.hear(&self.line, announcement, self.token.place()).await {
+            Ok(place) => {
+                self.note(&place, announcement);
+                let is_told = self.told.as_ref() == Some(&Told::of(&place, announcement));
+                (!is_told).then(|| Next::News(self.event(&place, announcement)))
+            }
+            Err(error) if error.code() == Code::TurnEnded => {
+                let ended = format!(r#"{{"code":"{}"}}"#, error.code());
+                Some(Next::End(Event::default().event("ended").data(ended)))
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a stream could not tell a place");
+                self.expects_more = true;
+                None
+            }
+        }
+    }
+
+    fn note(&mut self, place: &Place, announcement: &Announcement) {
+        let waits = matches!(place.status, Status::Waiting { .. });
+        self.expects_more = waits && announcement.is_past(place.number);
+        self.token.confirmed = place.confirmed;
     }
 
     fn event(&mut self, place: &Place, announcement: &Announcement) -> Event {

@@ -147,7 +147,12 @@ pub async fn carry_out(
 ) -> Result<Queue, Error> {
     let due = pending(queue.id).filter(schedule::Column::At.lte(now)).all(transaction).await;
     for row in due.map_err(from_db)? {
-        let entry = Entry::try_from(row)?;
+        let id = EntryId(row.id);
+        let Ok(entry) = Entry::try_from(row) else {
+            tracing::warn!(queue.name = %queue.name, entry.id = %id, "skipped what cannot be read");
+            finish(transaction, id, Outcome::Skipped, now).await?;
+            continue;
+        };
         let audit = |action| NewAudit::of_queue(now, OPERATOR, action, &queue.name);
         let tuned =
             entry.change().and_then(|change| queue.tuned(change, entry.ramp_seconds, entry.at));

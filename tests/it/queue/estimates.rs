@@ -100,4 +100,46 @@ stories! {
         }
         assert!((500..=5_000).contains(&told[0]) && (20_000..=30_000).contains(&told[1]), "{told:?}");
     }
+
+    async fn what_was_seen_while_the_line_was_paused_is_no_estimate(app: &TestApp) {
+        let line = line(app, 50.0, 0).await;
+        assert!(line.is_empty());
+        app.operator.tune("main", json!({"mode": "paused"})).await;
+        let mut last = app.buyer();
+        for _ in 0..200 {
+            last = app.buyer();
+            last.join().await.ok();
+        }
+        for _ in 0..60 {
+            app.pass(1).await;
+            last.poll().await.ok();
+        }
+        app.operator.tune("main", json!({"mode": "open"})).await;
+        app.pass_ms(200).await;
+
+        let place = last.poll().await.ok();
+        let (low, high) = (seconds(&place, "eta_low_seconds"), seconds(&place, "eta_high_seconds"));
+        assert!((low..=high).contains(&(seconds(&place, "position") / 50)), "{place}");
+    }
+
+    async fn on_a_ramp_the_turn_comes_within_the_range(app: &TestApp) {
+        let line = line(app, 1.0, 200).await;
+        let at = usher::clock::rfc3339(app.clock.now_ms() + 1_000);
+        let plan = json!({"at": at, "policy": {"rate_per_second": 100}, "ramp_seconds": 10});
+        app.operator.send("POST", "/admin/queues/main/schedule", plan).await.created();
+        app.app.queue.carry_out_due().await.unwrap();
+        app.pass(1).await;
+        app.app.queue.carry_out_due().await.unwrap();
+        app.pass_ms(200).await;
+
+        let last = line.last().unwrap();
+        let place = last.poll().await.ok();
+        let mut waited_ms = 0;
+        while last.poll().await.ok()["status"] == "waiting" {
+            app.pass_ms(200).await;
+            waited_ms += 200;
+        }
+        let (low, high) = (seconds(&place, "eta_low_seconds"), seconds(&place, "eta_high_seconds"));
+        assert!((low..=high).contains(&(waited_ms / 1_000)), "came after {waited_ms} ms: {place}");
+    }
 }

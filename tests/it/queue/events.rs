@@ -1,5 +1,10 @@
 //! A place that tells of itself: what a stream says, when it ends, and who may listen.
 
+use std::time::Duration;
+
+use usher::ids::QueueName;
+use usher::queue::redis::Allowance;
+
 use crate::harness::*;
 
 stories! {
@@ -33,6 +38,77 @@ stories! {
 
         let place = stream.until(|place| place["mode"] == "paused").await;
         assert_eq!((&place["message"], &place["reason"]), (&json!("Five minutes more"), &json!("paused")));
+    }
+
+    async fn whoever_has_a_turn_hears_the_operators_too(app: &TestApp) {
+        let ann = app.active_buyer().await;
+        let mut stream = ann.listen().await;
+        assert_eq!(stream.place().await["status"], "active");
+
+        app.operator.tune("main", json!({"message": "Leave the building"})).await;
+
+        stream.until(|place| place["message"] == "Leave the building").await;
+    }
+
+    /// The line shows a number as served when its batch is taken; its turn is granted later, and nothing else may move
+    /// in between.
+    async fn a_turn_that_is_long_in_coming_is_told_when_it_has_come(app: &TestApp) {
+        app.one_at_a_time().await;
+        let bob = app.waiting_buyer().await;
+        let mut stream = bob.listen().await;
+        assert_eq!(stream.place().await["position"], 1);
+
+        // Some instance takes the batch; its transaction takes a while.
+        let line = app.app.queue.line(&QueueName::main()).await.unwrap();
+        let queue = line.queue();
+        app.clock.advance(Duration::from_millis(100));
+        let allowance = Allowance {
+            version: queue.version,
+            policy: &queue.policy,
+            cap: 2,
+            manual_total: queue.manual_total,
+        };
+        let redis = app.app.queue.redis_line(&line).await.unwrap();
+        redis.admit_reserve(&allowance, app.clock.now_ms()).await.unwrap();
+        let mut shown = line.shown();
+        for _ in 0..2 {
+            app.clock.advance(Duration::from_millis(100));
+            shown.changed().await.unwrap();
+        }
+
+        app.pass(1).await;
+        stream.until(|place| place["status"] == "active").await;
+        // For the audit: two were allowed at once.
+        app.operator.tune("main", json!({"active_max": 2})).await;
+    }
+
+    async fn the_end_of_a_turn_is_told_while_the_line_moves(app: &TestApp) {
+        let ann = app.active_buyer().await;
+        let mut stream = ann.listen().await;
+        assert_eq!(stream.place().await["status"], "active");
+        ann.leave().await.no_content();
+
+        let moves = async {
+            loop {
+                app.buyer().join().await.ok();
+                app.pass(2).await;
+            }
+        };
+        tokio::select! {
+            said = stream.next() => assert_eq!(said.unwrap().0, "ended"),
+            () = moves => {}
+        }
+    }
+
+    async fn a_person_listens_at_four_windows_and_no_more(app: &TestApp) {
+        app.one_at_a_time().await;
+        let (bob, cy) = (app.waiting_buyer().await, app.waiting_buyer().await);
+        let mut windows = Vec::new();
+        for _ in 0..4 {
+            windows.push(bob.listen().await);
+        }
+        bob.get("/queue/events").await.refused(429, "rate_limited");
+        assert_eq!(cy.listen().await.place().await["position"], 2);
     }
 
     async fn the_end_of_a_turn_is_the_end_of_its_stream(app: &TestApp) {

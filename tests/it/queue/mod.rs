@@ -7,6 +7,11 @@ mod estimates;
 mod events;
 mod modes;
 
+use usher::clock::Clock;
+use usher::ids::{QueueName, UserId};
+use usher::queue::Queue;
+use usher::queue::redis::Allowance;
+
 use crate::harness::*;
 
 stories! {
@@ -276,6 +281,26 @@ stories! {
         }
         assert!(numbers.is_sorted_by(|earlier, later| earlier < later), "{numbers:?}");
         assert!(numbers[0] >> 40 >= 1 && numbers[0] >> 40 == numbers[4] >> 40, "{numbers:?}");
+    }
+}
+
+stories! {
+    /// Another instance has taken the number a moment ago, and its transaction is under way, or lost.
+    async fn a_join_waits_for_a_turn_that_is_on_its_way(on: &Database) {
+        let app = TestApp::by_clock(Clock::system(), *on, []).await;
+        app.active_buyer().await;
+        let bob = app.buyer();
+        let line = app.app.queue.line(&QueueName::main()).await.unwrap();
+        let (queue, now) = (line.queue(), app.clock.now_ms());
+        let redis = app.app.queue.redis_line(&line).await.unwrap();
+        redis.join(&[UserId(bob.user_id)], 10, now).await.unwrap();
+        let Queue { version, policy, manual_total, .. } = &*queue;
+        let (version, manual_total) = (*version, *manual_total);
+        let allowance = Allowance { version, policy, cap: 500, manual_total };
+        redis.admit_reserve(&allowance, now - 300).await.unwrap();
+
+        bob.join().await.active();
+        app.finish().await;
     }
 }
 
