@@ -5,6 +5,7 @@
 
 mod m0001_box_office;
 mod m0002_schedule;
+mod m0003_draw;
 
 pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::*;
@@ -15,6 +16,10 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_box_office::Migration), Box::new(m0002_schedule::Migration)]
+        vec![
+            Box::new(m0001_box_office::Migration),
+            Box::new(m0002_schedule::Migration),
+            Box::new(m0003_draw::Migration),
+        ]
     }
 }

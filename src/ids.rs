@@ -196,6 +196,17 @@ impl QueueNumber {
         (epoch << Self::EPOCH_SHIFT) | Self::ARRIVAL_BASE
     }
 
+    /// A number of an epoch's draw; `place` has 39 bits.
+    pub fn of_draw(epoch: Epoch, place: i64) -> Self {
+        Self((epoch << Self::EPOCH_SHIFT) | place)
+    }
+
+    /// What a draw made of it, if it is a number of one.
+    pub fn drawn(self) -> Option<i64> {
+        let place = self.0 & ((1 << Self::EPOCH_SHIFT) - 1);
+        (place < Self::ARRIVAL_BASE).then_some(place)
+    }
+
     /// The epoch in which the number was issued.
     pub fn epoch(self) -> Epoch {
         self.0 >> Self::EPOCH_SHIFT

@@ -26,6 +26,11 @@ pub struct Model {
     pub ramp_from: Option<f64>,
     pub ramp_began_at: Option<i64>,
     pub ramp_ends_at: Option<i64>,
+    pub draw_seed: Option<String>,
+    pub draw_epoch: Option<i64>,
+    pub draw_announced_at: Option<i64>,
+    pub draw_opened_at: Option<i64>,
+    pub draw_size: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
