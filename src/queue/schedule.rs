@@ -190,8 +190,10 @@ impl Queues {
         for name in due {
             match self.sql.carry_out_due(&name, due_by).await {
                 Ok(queue) => {
-                    tracing::info!(queue.name = %name, queue.version, "carried out what was due");
-                    lines.push(self.learn(queue));
+                    let line = self.learn(queue);
+                    let version = line.queue().version;
+                    tracing::info!(queue.name = %name, queue.version = version, "carried out what was due");
+                    lines.push(line);
                 }
                 // The others do not wait for it.
                 Err(error) => {
