@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{Identities, Tokens};
+use crate::auth::{Identities, QueueToken, Tokens};
 use crate::booking::Bookings;
 use crate::clock::{Clock, SKEW_MS_MAX};
 use crate::concert::{Concerts, CreateConcert, CreateRows, CreateSeats, CreateTier};
@@ -176,7 +176,13 @@ impl App {
 
     /// Signs a place into the hand of its owner.
     pub fn sign(&self, user: UserId, place: &Place) -> Result<String, Error> {
-        self.tokens.sign(&place.queue, user, (place.number, place.confirmed), self.clock.now_ms())
+        let place_in_line = (place.veiled(), place.confirmed);
+        self.tokens.sign(&place.queue, user, place_in_line, self.clock.now_ms())
+    }
+
+    /// Checks a token, and finds the place that it stands for.
+    pub async fn verify(&self, token: &str) -> Result<QueueToken, Error> {
+        self.queue.unveil(self.tokens.verify(token, self.clock.now_ms())?).await
     }
 
     /// Ticks every queue until nobody more can be admitted now. Tests call it; the server has a loop for it.

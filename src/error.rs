@@ -131,6 +131,10 @@ pub enum Code {
     ScheduleNotFound,
     ScheduleDone,
     ScheduleFull,
+    QueueInUse,
+    DrawNotFound,
+    DrawExists,
+    DrawNotOpened,
     // Try again.
     RateLimited,
     Overloaded,

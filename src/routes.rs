@@ -25,7 +25,8 @@ pub fn public(app: App) -> Router {
         .route("/token/{userId}", get(queue::http::join))
         .route("/token/", get(queue::http::join))
         .route("/queue", get(queue::http::poll).delete(booking::http::leave))
-        .route("/queues/{name}", get(queue::http::look));
+        .route("/queues/{name}", get(queue::http::look))
+        .route("/queues/{name}/draw", get(queue::http::draw::look));
     let streams = Router::new().route("/queue/events", get(queue::http::events::events));
     let seats = Router::new()
         .route("/booking", post(booking::http::hold))
@@ -89,6 +90,10 @@ pub fn operators(app: App) -> Router {
         .route(
             "/admin/queues/{name}/schedule/{id}",
             put(queue::http::schedule::change).delete(queue::http::schedule::cancel),
+        )
+        .route(
+            "/admin/queues/{name}/draw",
+            get(queue::http::draw::show).post(queue::http::draw::announce),
         )
         .route("/admin/queues/{name}/admit", post(queue::http::operators::admit))
         .route("/admin/concerts", get(concert::http::admin_list).post(concert::http::create))

@@ -3,7 +3,8 @@
 
 KEYS  1 generation  string  the epoch whose state this is
       2 line        hash    tokens, last_ms, idle_ms, at_ms, owed, serving, pend_at, pend_paid, version, manual_used,
-                          n (arrivals), tuned_n (arrivals when the policy last changed), returned (credit)
+                          n (arrivals), tuned_n (arrivals when the policy last changed), returned (credit),
+                          drawing (1: nobody is taken before the draw is opened)
       3 wait        zset    user -> number
       4 pend        zset    user -> number: the one batch on its way into SQL
       5 act         zset    user -> look_at_ms
@@ -32,10 +33,10 @@ local manual_total, flow, retry_ms = tonumber(ARGV[8]), ARGV[9], tonumber(ARGV[1
 if redis.call('GET', generation) ~= epoch then return { 'STALE' } end
 local function whole(n) return string.format('%.0f', tonumber(n)) end
 local names = { 'version', 'tokens', 'last_ms', 'idle_ms', 'at_ms', 'owed', 'pend_at', 'pend_paid', 'manual_used',
-  'n', 'tuned_n', 'returned' }
+  'n', 'tuned_n', 'returned', 'drawing' }
 local value = redis.call('HMGET', line, unpack(names))
 for i = 1, #names do value[i] = tonumber(value[i] or nil) or 0 end
-local seen, tokens, last, idle, at, owed, pend_at, paid, manual_used, arrivals, tuned, returned = unpack(value)
+local seen, tokens, last, idle, at, owed, pend_at, paid, manual_used, arrivals, tuned, returned, drawing = unpack(value)
 if version < seen then return { 'OLD_POLICY' } end
 if version > seen then tuned = seen > 0 and arrivals or 0 end
 if version > seen then redis.call('HSET', line, 'version', version, 'tuned_n', tuned) end
@@ -54,7 +55,7 @@ if redis.call('ZCARD', pend) == 0 then
   local earned = rate * math.max(0, now - last) / 1000
   local extra = math.min(owed, earned)
   tokens = math.min(burst + rate, tokens + earned + extra)
-  local waiting, free = redis.call('ZCARD', wait), math.max(0, cap - redis.call('ZCARD', act))
+  local waiting, free = redis.call('ZCARD', wait), drawing == 1 and 0 or math.max(0, cap - redis.call('ZCARD', act))
   local credit = flow == 'all' and batch_max or flow == 'rate' and math.floor(tokens + 1e-6) or 0
   local n = math.min(batch_max, waiting, free, credit + manual_total - manual_used)
   local by_rate = math.min(n, credit)

@@ -2,7 +2,7 @@
 --[[ join: give each person the number he has already, or the next one.
 
 KEYS  1 generation  string  the epoch whose state this is
-      2 line        hash    n: arrivals of this epoch; idle_ms: until when nobody waited
+      2 line        hash    n: arrivals of this epoch; idle_ms: until when nobody waited; drawing: 1 while a draw is on
       3 wait        zset    user -> number
       4 pend        zset    user -> number
       5 turns       hash    user -> number
@@ -11,7 +11,8 @@ ARGV  1 epoch
       3 waiting_max
       4 now_ms
       5.. users, in the order of their coming   (1 to joins_max)
-Reply {"JOINED", standing, number, …}, one of new, waiting, pending, active, full for each user | {"STALE"}
+Reply {"JOINED", standing, number, …}, one of new, waiting, pending, active, full for each user | {"DRAWING"}
+      | {"STALE"}
 Cost  O(users · log waiting)
 Why   Looking for the number and taking the next one must be one step: the same person joins from two tabs at once.
       Many at a time, because a call costs more than a join.
@@ -21,6 +22,9 @@ local epoch, base, waiting_max, now_ms = ARGV[1], tonumber(ARGV[2]), tonumber(AR
 
 if redis.call('GET', generation) ~= epoch then
   return { 'STALE' }
+end
+if redis.call('HGET', line, 'drawing') == '1' then
+  return { 'DRAWING' }
 end
 local people, reply, given, taken = {}, { 'JOINED' }, {}, {}
 for i = 5, #ARGV do

@@ -206,11 +206,10 @@ impl FromRequestParts<App> for MaybeTokenAuth {
             Err(error) if error.code() == Code::InvalidHeader => Some(""),
             sent => sent?,
         };
-        let token = sent.map(|token| app.tokens.verify(token, app.clock.now_ms())).transpose()?;
-        if let Some(token) = &token {
-            count(parts, app, token.user)?;
-        }
-        Ok(Self(token))
+        let Some(sent) = sent else { return Ok(Self(None)) };
+        let token = app.verify(sent).await?;
+        count(parts, app, token.user)?;
+        Ok(Self(Some(token)))
     }
 }
 
@@ -237,7 +236,7 @@ impl FromRequestParts<App> for TokenOrCookie {
                 let detail = "send the queue token in `Token-Auth` or in the cookie `usher_token`";
                 Error::refused(Code::TokenMissing, detail)
             })?;
-        let token = app.tokens.verify(token.value(), app.clock.now_ms())?;
+        let token = app.verify(token.value()).await?;
         count(parts, app, token.user)?;
         Ok(Self(token))
     }

@@ -43,6 +43,7 @@ use crate::{booking, concert, payment, queue};
         queue::http::operators::admit, queue::http::operators::audit,
         queue::http::schedule::list, queue::http::schedule::add, queue::http::schedule::change,
         queue::http::schedule::cancel,
+        queue::http::draw::look, queue::http::draw::show, queue::http::draw::announce,
         concert::http::admin_list, concert::http::admin_show, concert::http::create, concert::http::change,
         check::check,
     ),

@@ -86,7 +86,8 @@ pub fn status(code: Code) -> StatusCode {
         | Code::ConcertNotFound
         | Code::SeatNotFound
         | Code::BookingNotFound
-        | Code::ScheduleNotFound => StatusCode::NOT_FOUND,
+        | Code::ScheduleNotFound
+        | Code::DrawNotFound => StatusCode::NOT_FOUND,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Code::TokenMissing
         | Code::TokenMalformed
@@ -105,7 +106,10 @@ pub fn status(code: Code) -> StatusCode {
         | Code::SeatTaken
         | Code::BookingNotHeld
         | Code::ScheduleDone
-        | Code::ScheduleFull => StatusCode::CONFLICT,
+        | Code::ScheduleFull
+        | Code::QueueInUse
+        | Code::DrawExists
+        | Code::DrawNotOpened => StatusCode::CONFLICT,
         Code::InsufficientBalance => StatusCode::PAYMENT_REQUIRED,
         Code::PolicyChanged => StatusCode::PRECONDITION_FAILED,
         Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,

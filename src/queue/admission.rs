@@ -8,12 +8,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::line::Line;
-use super::redis::{Allowance, Reserved};
+use super::redis::{Allowance, Reserved, Standing};
 use super::sql::{Admitted, Batch, Grant, Look};
-use super::{Queue, Queues};
+use super::{Queue, Queues, Reason};
 use crate::clock::SKEW_MS_MAX;
 use crate::error::{Code, Error};
+use crate::ids::{QueueNumber, UserId};
 
+/// How long a join waits for an admission that is due at once.
+const ADMISSION_WAIT: Duration = Duration::from_millis(500);
+const ADMISSION_STEP: Duration = Duration::from_millis(20);
 /// How often every instance ticks the queues that somebody asks for.
 pub const TICK_MS: u64 = 200;
 /// Unsold seats are counted at most this often.
@@ -37,6 +41,57 @@ pub struct Ticked {
 }
 
 impl Queues {
+    /// Whether a turn is free for this number within the moment that a join waits, as far as memory knows; at least so
+    /// many are believed to be free.
+    pub(super) fn comes_up_soon(&self, line: &Line, number: QueueNumber, free_min: i64) -> bool {
+        let (snapshot, now) = (line.snapshot(), self.clock.now_ms());
+        let soon = line.queue().policy_at(now).admits_within(ADMISSION_WAIT);
+        let free = (line.cap() - snapshot.figures.active).max(free_min);
+        !line.reason(now).is_some_and(Reason::stops)
+            && line.position(&snapshot, number).is_some_and(|position| position <= free.min(soon))
+    }
+
+    /// Ticks until a person at the head of the line is admitted, while a turn is free for him. A tick serves everybody
+    /// who waits for it.
+    pub(super) async fn wait_for_admission(
+        &self,
+        line: &Arc<Line>,
+        user: UserId,
+        number: QueueNumber,
+    ) -> Result<(), Error> {
+        let wait = async {
+            let (mut shown, mut span) = (line.shown(), Duration::ZERO);
+            loop {
+                self.tick_unless_ticked_within(line, span).await?;
+                // A clock in a test's hand does not move while we wait.
+                if self.has_come_up(line, user, number).await?
+                    || self.clock.is_manual()
+                    || !self.comes_up_soon(line, number, 0)
+                {
+                    return Ok(());
+                }
+                let _ = tokio::time::timeout(ADMISSION_STEP, shown.changed()).await;
+                span = ADMISSION_STEP;
+                self.renew_snapshot(line).await?;
+            }
+        };
+        tokio::time::timeout(ADMISSION_WAIT, wait).await.unwrap_or(Ok(()))
+    }
+
+    /// Whether a number is out of the line and out of the batch that is on its way into SQL.
+    async fn has_come_up(
+        &self,
+        line: &Line,
+        user: UserId,
+        number: QueueNumber,
+    ) -> Result<bool, Error> {
+        if line.snapshot().figures.serving < number {
+            return Ok(false);
+        }
+        let standing = self.standing(line, user, number).await?;
+        Ok(!matches!(standing, Standing::Waiting | Standing::Pending))
+    }
+
     /// Ticks one queue until there is nothing to do now. If this instance is ticking it already, that tick serves.
     pub async fn tick(&self, line: &Arc<Line>) -> Result<usize, Error> {
         let Ok(_alone) = line.ticking.try_lock() else { return Ok(0) };
@@ -95,12 +150,13 @@ impl Queues {
         // When seats are what bounds the turns, a count from before the last sale would let people in to nothing.
         let age_ms_max = if line.is_bound_by_stock() { 0 } else { STOCK_MS };
         self.count_stock(line, age_ms_max).await?;
+        self.open_draw(line).await?;
         let (queue, now) = (line.queue(), self.clock.now_ms());
         let policy = queue.policy_at(now);
         let allowance = Allowance {
             version: queue.version,
             policy: &policy,
-            cap: line.cap(),
+            cap: if queue.has_draw_on() { 0 } else { line.cap() },
             manual_total: queue.manual_total,
         };
         let redis = self.redis_line(line).await?;

@@ -8,15 +8,17 @@ use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::redis::Joined;
+use super::redis::{Asked, Joined};
 use super::{Inner, Line, Queues};
 use crate::error::Error;
 use crate::ids::UserId;
 
 /// People in one call: it stays well under 5 ms.
-const JOINS_MAX: usize = 200;
+pub(super) const JOINS_MAX: usize = 200;
 /// People who wait for their call; further ones wait for room. As many as requests are served at once.
 const COMING_MAX: usize = 8_192;
+/// How often numbers are asked for while other instances give theirs, or a draw begins or ends.
+const ATTEMPTS_MAX: usize = 8;
 
 /// Somebody who asks for a number.
 struct Coming {
@@ -51,9 +53,25 @@ impl Queues {
         // Nobody new where nobody may join: but a place that is held already is shown.
         let may_join = line.queue().policy.mode.lets_people_join();
         let waiting_max = if may_join { self.config.waiting_max } else { 0 };
-        let redis = self.redis_line(line).await?;
-        let joined = redis.join(people, waiting_max, self.clock.now_ms()).await?;
-        joined.ok_or_else(|| self.doubt(line))
+        for attempt in 0..ATTEMPTS_MAX {
+            let queue = line.queue();
+            let asked = match queue.draw.as_ref().filter(|_| queue.has_draw_on()) {
+                Some(draw) => self.ask_draw((line, draw), people, waiting_max, attempt).await?,
+                None => {
+                    let redis = self.redis_line(line).await?;
+                    redis.join(people, waiting_max, self.clock.now_ms()).await?
+                }
+            };
+            match asked {
+                Asked::Joined(joined) => return Ok(joined),
+                Asked::Behind(_) => {}
+                Asked::Drawing | Asked::Opened | Asked::Unannounced => {
+                    self.agree_on_draw(line).await?;
+                }
+                Asked::Stale => return Err(self.doubt(line)),
+            }
+        }
+        Err(Error::queue_rebuilding())
     }
 }
 

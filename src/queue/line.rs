@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::Serialize;
 use tokio::sync::{Mutex, watch};
 use utoipa::ToSchema;
 
+use super::draw::Order;
 use super::events::Announcing;
 use super::joining::Joining;
 use super::pace::{Pace, Regime};
@@ -39,6 +40,8 @@ pub enum Reason {
     /// Every seat that is not sold is held.
     Full,
     SoldOut,
+    /// Places are drawn when the queue opens.
+    Draw,
     /// An operator has lowered the rate a moment ago: estimates have risen.
     RateLowered,
     /// The state in Redis is in doubt.
@@ -79,8 +82,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// This snapshot with newer figures.
-    fn renewed(&self, figures: Figures, polls: u64, (now, regime): (i64, Regime)) -> Self {
-        let pace = self.pace.at(now, &figures, regime);
+    fn renewed(&self, figures: Figures, pace: Pace, (now, polls): (i64, u64)) -> Self {
         let (counted_at, counted) = self.polls;
         // Shorter spans tell nothing: a tick may show the line a moment after somebody looked.
         if (0..SNAPSHOT_MS).contains(&(now - counted_at)) {
@@ -91,8 +93,9 @@ impl Snapshot {
         Self { figures, at_ms: now, pace, polls: (now, polls), polls_per_second }
     }
 
-    /// The place of a number: 1 is next. Never less, whatever was skipped before it.
-    pub fn position(&self, number: QueueNumber) -> i64 {
+    /// The place of a number where numbers are given in the order of service: 1 is next. Never less, whatever was
+    /// skipped before it.
+    fn position(&self, number: QueueNumber) -> i64 {
         let serving = self.figures.serving;
         let ahead =
             if serving.epoch() == number.epoch() { number.0 - serving.0 } else { number.arrival() };
@@ -114,6 +117,11 @@ pub struct Line {
     /// Numbers that left while they waited: this instance tells them so at once, every other when they come up.
     left: std::sync::Mutex<BTreeSet<QueueNumber>>,
     left_count: AtomicUsize,
+    /// Numbers of the draw that were given, as far as this instance knows.
+    pub drawn: AtomicI64,
+    order: ArcSwapOption<Order>,
+    /// One at a time opens the draw.
+    pub opening: Mutex<()>,
     pub watching: Renewal,
     pub joining: Joining,
     pub announcing: Announcing,
@@ -138,6 +146,9 @@ impl Line {
             doubt: AtomicBool::new(false),
             left: std::sync::Mutex::default(),
             left_count: AtomicUsize::new(0),
+            drawn: AtomicI64::new(0),
+            order: ArcSwapOption::empty(),
+            opening: Mutex::default(),
             watching: Renewal::default(),
             joining: Joining::default(),
             announcing: Announcing::default(),
@@ -185,6 +196,7 @@ impl Line {
     pub fn show(&self, figures: Figures, now: i64) {
         let regime = self.regime(now);
         let polls = self.polls.load(Ordering::Relaxed);
+        let counted = Figures { serving: self.counted(figures.serving), ..figures };
         // Two looks may be told in the wrong order; what was served stays served.
         self.snapshot.rcu(|old| {
             let older = figures.serving < old.figures.serving
@@ -192,7 +204,8 @@ impl Line {
             if older {
                 Arc::clone(old)
             } else {
-                Arc::new(old.renewed(figures, polls, (now, regime)))
+                let pace = old.pace.at(now, &counted, regime);
+                Arc::new(old.renewed(figures, pace, (now, polls)))
             }
         });
         let mut left = self.left();
@@ -211,6 +224,46 @@ impl Line {
             aim_per_second: queue.policy.rate_per_second,
             stands: self.reason(now).is_some_and(Reason::stops),
         }
+    }
+
+    /// The place of a number: 1 is next. `None` while a draw has no order yet.
+    pub fn position(&self, snapshot: &Snapshot, number: QueueNumber) -> Option<i64> {
+        let queue = self.queue.load();
+        if queue.draw.as_ref().is_none_or(|draw| draw.epoch != number.epoch()) {
+            return Some(snapshot.position(number));
+        }
+        let order = self.order.load();
+        let order = order.as_ref().filter(|order| order.epoch() == number.epoch())?;
+        let serving = snapshot.figures.serving;
+        let served = if serving.epoch() == number.epoch() { order.place(serving) } else { 0 };
+        Some((order.place(number) - served).max(1))
+    }
+
+    /// A number as if everybody up to it had come in the order of service; of no epoch while that is not known.
+    pub fn counted(&self, number: QueueNumber) -> QueueNumber {
+        let queue = self.queue.load();
+        match queue.draw.as_ref().filter(|draw| draw.epoch == number.epoch()) {
+            None => number,
+            Some(draw) => self.known_order().map_or_else(QueueNumber::default, |order| {
+                QueueNumber(QueueNumber::base(draw.epoch) + order.place(number))
+            }),
+        }
+    }
+
+    /// Takes the order of a draw.
+    pub fn order(&self, order: Order) {
+        self.order.store(Some(Arc::new(order)));
+    }
+
+    pub fn known_order(&self) -> Option<Arc<Order>> {
+        self.order.load_full()
+    }
+
+    /// Whether there is a draw of which this instance does not know the order.
+    pub fn lacks_order(&self, queue: &Queue) -> bool {
+        let known = self.order.load();
+        let known = known.as_ref().map(|order| order.epoch());
+        queue.draw.as_ref().is_some_and(|draw| known != Some(draw.epoch))
     }
 
     /// Tells of each further snapshot.
@@ -274,8 +327,9 @@ impl Line {
         }
         let queue = self.queue.load();
         match queue.policy.mode {
-            Mode::Paused => Some(Reason::Paused),
             Mode::Closed => Some(Reason::Closed),
+            _ if self.is_undrawn() => Some(Reason::Draw),
+            Mode::Paused => Some(Reason::Paused),
             Mode::Passthrough => None,
             Mode::Open | Mode::Draining => match self.stock() {
                 Stock { seats: 1.., unsold: 0, .. } => Some(Reason::SoldOut),

@@ -2,6 +2,8 @@
 //! `redis.rs`, what SQL grants in `sql/`, how HTTP says it in `http/`; admission has a file of its own.
 
 pub mod admission;
+pub mod draw;
+mod drawing;
 mod events;
 pub mod http;
 mod joining;
@@ -41,9 +43,6 @@ pub use place::{Place, Status};
 use redis::{Joined, RedisLine, Standing};
 pub use sql::{Fate, Queue, Turn};
 
-/// How long a join waits for an admission that is due at once.
-const ADMISSION_WAIT: Duration = Duration::from_millis(500);
-const ADMISSION_STEP: Duration = Duration::from_millis(20);
 /// Rows that changed this long before the last reading are read again: instances' clocks differ a little, and a change
 /// is seen when it is committed.
 const REREAD_OVERLAP_MS: i64 = 5_000;
@@ -254,56 +253,6 @@ impl Queues {
         self.redis_line(line).await?.leave(turn.user, turn.number).await.map(drop)
     }
 
-    /// Whether a turn is free for this number within the moment that a join waits, as far as memory knows; at least so
-    /// many are believed to be free.
-    fn comes_up_soon(&self, line: &Line, number: QueueNumber, free_min: i64) -> bool {
-        let (snapshot, now) = (line.snapshot(), self.clock.now_ms());
-        let soon = line.queue().policy_at(now).admits_within(ADMISSION_WAIT);
-        let free = (line.cap() - snapshot.figures.active).max(free_min);
-        !line.reason(now).is_some_and(Reason::stops) && snapshot.position(number) <= free.min(soon)
-    }
-
-    /// Ticks until a person at the head of the line is admitted, while a turn is free for him. A tick serves everybody
-    /// who waits for it.
-    async fn wait_for_admission(
-        &self,
-        line: &Arc<Line>,
-        user: UserId,
-        number: QueueNumber,
-    ) -> Result<(), Error> {
-        let wait = async {
-            let (mut shown, mut span) = (line.shown(), Duration::ZERO);
-            loop {
-                self.tick_unless_ticked_within(line, span).await?;
-                // A clock in a test's hand does not move while we wait.
-                if self.has_come_up(line, user, number).await?
-                    || self.clock.is_manual()
-                    || !self.comes_up_soon(line, number, 0)
-                {
-                    return Ok(());
-                }
-                let _ = tokio::time::timeout(ADMISSION_STEP, shown.changed()).await;
-                span = ADMISSION_STEP;
-                self.renew_snapshot(line).await?;
-            }
-        };
-        tokio::time::timeout(ADMISSION_WAIT, wait).await.unwrap_or(Ok(()))
-    }
-
-    /// Whether a number is out of the line and out of the batch that is on its way into SQL.
-    async fn has_come_up(
-        &self,
-        line: &Line,
-        user: UserId,
-        number: QueueNumber,
-    ) -> Result<bool, Error> {
-        if line.snapshot().figures.serving < number {
-            return Ok(false);
-        }
-        let standing = self.standing(line, user, number).await?;
-        Ok(!matches!(standing, Standing::Waiting | Standing::Pending))
-    }
-
     async fn standing(
         &self,
         line: &Line,
@@ -330,6 +279,9 @@ impl Queues {
     }
 
     async fn look_again(&self, line: &Line, came: i64) -> Result<(), Error> {
+        if let Err(error) = self.open_draw(line).await {
+            tracing::debug!(queue.name = %line.queue().name, %error, "the draw was not opened here");
+        }
         // Without SQL the line moves no further, but everybody can be told where he stands.
         if let Err(error) = self.count_stock(line, STOCK_MS).await {
             tracing::debug!(queue.name = %line.queue().name, %error, "the stock was not counted anew");

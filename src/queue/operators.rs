@@ -151,7 +151,7 @@ impl Queues {
             waiting: figures.waiting,
             active: figures.active,
             active_allowed: line.cap(),
-            serving_number: figures.serving.0,
+            serving_number: line.counted(figures.serving).0,
             admitted_total: totals.admitted,
             unclaimed_total: totals.unclaimed,
             last_admitted_at: totals.last_admitted_at.map(rfc3339),

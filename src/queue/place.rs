@@ -14,6 +14,8 @@ use crate::ids::{Epoch, QueueName, QueueNumber, UserId};
 pub struct Place {
     pub queue: QueueName,
     pub number: QueueNumber,
+    /// As which its owner came to the draw, if he did.
+    pub draw_number: Option<i64>,
     /// The epoch in which Redis last confirmed the place.
     pub confirmed: Epoch,
     pub status: Status,
@@ -25,6 +27,13 @@ pub struct Place {
 pub enum Status {
     Waiting { position: Option<i64>, eta: Option<Eta>, poll_after_ms: i64 },
     Active { expires_at: i64, poll_after_ms: i64 },
+}
+
+impl Place {
+    /// The number as its token says it: that of a draw would tell before the opening how lucky its owner was.
+    pub fn veiled(&self) -> QueueNumber {
+        self.draw_number.map_or(self.number, |n| QueueNumber::of_draw(self.number.epoch(), n))
+    }
 }
 
 impl Queues {
@@ -159,6 +168,7 @@ impl Queues {
         Ok(Place {
             queue: queue.name.clone(),
             number: turn.number,
+            draw_number: queue.draw_number(turn.number),
             confirmed: queue.epoch,
             status: Status::Active { expires_at: turn.ends_at, poll_after_ms },
             reason: None,
@@ -174,8 +184,8 @@ impl Queues {
         confirmed: Option<Epoch>,
     ) -> Place {
         let (queue, now) = (line.queue(), self.clock.now_ms());
-        let last_seen = snapshot.position(number);
-        let position = confirmed.map(|_| last_seen);
+        let last_seen = line.position(snapshot, number);
+        let position = last_seen.filter(|_| confirmed.is_some());
         let reason = match confirmed {
             Some(_) => line.reason(now),
             None => Some(Reason::Rebuilding),
@@ -183,7 +193,8 @@ impl Queues {
         let stands = reason.is_some_and(Reason::stops);
         let eta = position.filter(|_| !stands).and_then(|at| snapshot.pace.flow().eta(at));
         let interval = Interval {
-            position: last_seen,
+            // Before a draw everybody has everybody before him.
+            position: last_seen.unwrap_or(snapshot.figures.waiting.max(1)),
             // On a ramp the rate of this moment says nothing about the turn that comes before the next poll.
             rate_per_second: queue.highest_rate(now, now + self.config.poll_seconds_max * 1_000),
             claim_seconds: queue.policy.claim_seconds,
@@ -192,7 +203,8 @@ impl Queues {
         };
         let status = Status::Waiting { position, eta, poll_after_ms: interval.poll_after_ms() };
         let confirmed = confirmed.unwrap_or(queue.epoch);
-        Place { queue: queue.name.clone(), number, confirmed, status, reason }
+        let draw_number = queue.draw_number(number);
+        Place { queue: queue.name.clone(), number, draw_number, confirmed, status, reason }
     }
 }
 

@@ -49,6 +49,11 @@ impl Mode {
             .ok_or_else(|| Error::bug("the database holds an unknown mode"))
     }
 
+    /// Whether people are admitted, as fast as the policy lets them.
+    pub fn admits(self) -> bool {
+        matches!(self, Self::Open | Self::Draining | Self::Passthrough)
+    }
+
     pub fn lets_people_join(self) -> bool {
         !matches!(self, Self::Draining | Self::Closed)
     }

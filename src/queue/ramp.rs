@@ -108,6 +108,7 @@ mod tests {
             manual_total: 0,
             policy: Policy { rate_per_second, ..Policy::default() },
             ramp: None,
+            draw: None,
         }
     }
 

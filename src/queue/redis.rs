@@ -8,7 +8,8 @@ use crate::error::Error;
 use crate::ids::{Epoch, QueueNumber, UserId};
 use crate::redis::keys::QueueKeys;
 use crate::redis::script::{
-    ADMIT_COMMIT, ADMIT_RESERVE, Arg, JOIN, LEAVE, OPEN, PLACE, Reply, WATCH,
+    ADMIT_COMMIT, ADMIT_RESERVE, Arg, DRAW_ANNOUNCE, DRAW_JOIN, DRAW_OPEN, JOIN, LEAVE, OPEN,
+    PLACE, Reply, WATCH,
 };
 use crate::redis::{Connection, Redis};
 
@@ -35,6 +36,39 @@ pub enum Joined {
     Pending(QueueNumber),
     Active(QueueNumber),
     Full,
+}
+
+/// What asking for people's numbers came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// One answer for each.
+    Joined(Vec<Joined>),
+    /// Nobody gets a number but by the draw.
+    Drawing,
+    /// More were drawn than the asker knew of: so many.
+    Behind(i64),
+    /// The draw is over.
+    Opened,
+    /// Redis has not heard of the draw.
+    Unannounced,
+    Stale,
+}
+
+/// Whether a draw has begun.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Announced {
+    Yes,
+    /// Somebody joined before.
+    InUse,
+    Stale,
+}
+
+/// The next numbers of a draw.
+#[derive(Debug)]
+pub struct Drawn {
+    /// So many were given before them.
+    pub known: i64,
+    pub numbers: Vec<QueueNumber>,
 }
 
 /// Where a number stands.
@@ -90,13 +124,13 @@ impl RedisLine<'_> {
         }
     }
 
-    /// The number of each person: the one he has, or the next. `None`: another epoch.
+    /// The number of each person: the one he has, or the next.
     pub async fn join(
         &self,
         people: &[UserId],
         waiting_max: i64,
         now: i64,
-    ) -> Result<Option<Vec<Joined>>, Error> {
+    ) -> Result<Asked, Error> {
         let QueueKeys { generation, line, wait, pend, turns, .. } = self.keys;
         let base = QueueNumber::base(self.epoch);
         let args = [self.epoch(), base.into(), waiting_max.into(), now.into()];
@@ -104,9 +138,65 @@ impl RedisLine<'_> {
         let mut reply =
             JOIN.call(self.on(), [generation, line, wait, pend, turns], args, rest).await?;
         match reply.text()?.as_str() {
-            "JOINED" => {
-                people.iter().map(|_| joined(&mut reply)).collect::<Result<_, _>>().map(Some)
-            }
+            "JOINED" => joined(&mut reply, people.len()),
+            "DRAWING" => Ok(Asked::Drawing),
+            "STALE" => Ok(Asked::Stale),
+            word => Err(reply.unknown(word)),
+        }
+    }
+
+    /// Begins a draw, if nobody has joined yet.
+    pub async fn draw_announce(&self) -> Result<Announced, Error> {
+        let QueueKeys { generation, line, wait, .. } = self.keys;
+        let mut reply =
+            DRAW_ANNOUNCE.call(self.on(), [generation, line, wait], [self.epoch()], []).await?;
+        match reply.text()?.as_str() {
+            "ANNOUNCED" => Ok(Announced::Yes),
+            "IN_USE" => Ok(Announced::InUse),
+            "STALE" => Ok(Announced::Stale),
+            word => Err(reply.unknown(word)),
+        }
+    }
+
+    /// The number of each person: the one he has, or the next of the draw.
+    pub async fn draw_join(
+        &self,
+        people: &[UserId],
+        drawn: &Drawn,
+        waiting_max: i64,
+        now: i64,
+    ) -> Result<Asked, Error> {
+        let QueueKeys { generation, line, wait, left, .. } = self.keys;
+        let (base, count) = (QueueNumber::base(self.epoch), people.len() as i64);
+        let args = [
+            self.epoch(),
+            base.into(),
+            waiting_max.into(),
+            now.into(),
+            drawn.known.into(),
+            count.into(),
+        ];
+        let users = people.iter().map(|user| user.0);
+        let rest = users.chain(drawn.numbers.iter().map(|number| number.0)).map(Arg::from);
+        let mut reply =
+            DRAW_JOIN.call(self.on(), [generation, line, wait, left], args, rest).await?;
+        match reply.text()?.as_str() {
+            "JOINED" => joined(&mut reply, people.len()),
+            "BEHIND" => Ok(Asked::Behind(reply.int()?)),
+            "OPENED" => Ok(Asked::Opened),
+            "UNANNOUNCED" => Ok(Asked::Unannounced),
+            "STALE" => Ok(Asked::Stale),
+            word => Err(reply.unknown(word)),
+        }
+    }
+
+    /// Ends a draw; how many were drawn. `None`: another epoch.
+    pub async fn draw_open(&self) -> Result<Option<i64>, Error> {
+        let QueueKeys { generation, line, left, .. } = self.keys;
+        let mut reply =
+            DRAW_OPEN.call(self.on(), [generation, line, left], [self.epoch()], []).await?;
+        match reply.text()?.as_str() {
+            "OPENED" => reply.int().map(Some),
             "STALE" => Ok(None),
             word => Err(reply.unknown(word)),
         }
@@ -128,10 +218,10 @@ impl RedisLine<'_> {
 
     /// Takes a number out of the line and out of its turn; SQL has closed it before. `false`: another epoch.
     pub async fn leave(&self, user: UserId, number: QueueNumber) -> Result<bool, Error> {
-        let QueueKeys { generation, line, wait, pend, act, turns, .. } = self.keys;
+        let QueueKeys { generation, line, wait, pend, act, turns, left, .. } = self.keys;
         let args = [self.epoch(), user.0.into(), number.0.into()];
-        let mut reply =
-            LEAVE.call(self.on(), [generation, line, wait, pend, act, turns], args, []).await?;
+        let keys = [generation, line, wait, pend, act, turns, left];
+        let mut reply = LEAVE.call(self.on(), keys.map(String::as_str), args, []).await?;
         match reply.text()?.as_str() {
             "LEFT" | "ABSENT" => Ok(true),
             "STALE" => Ok(false),
@@ -266,17 +356,20 @@ impl RedisLine<'_> {
     }
 }
 
-/// How `join` answers for one person.
-fn joined(reply: &mut Reply) -> Result<Joined, Error> {
-    let (standing, number) = (reply.text()?, QueueNumber(reply.int()?));
-    match standing.as_str() {
-        "new" => Ok(Joined::New(number)),
-        "waiting" => Ok(Joined::Waiting(number)),
-        "pending" => Ok(Joined::Pending(number)),
-        "active" => Ok(Joined::Active(number)),
-        "full" => Ok(Joined::Full),
-        other => Err(reply.unknown(other)),
-    }
+/// How a join answers for each of so many people.
+fn joined(reply: &mut Reply, people: usize) -> Result<Asked, Error> {
+    let mut one = || {
+        let (standing, number) = (reply.text()?, QueueNumber(reply.int()?));
+        match standing.as_str() {
+            "new" => Ok(Joined::New(number)),
+            "waiting" => Ok(Joined::Waiting(number)),
+            "pending" => Ok(Joined::Pending(number)),
+            "active" => Ok(Joined::Active(number)),
+            "full" => Ok(Joined::Full),
+            other => Err(reply.unknown(other)),
+        }
+    };
+    (0..people).map(|_| one()).collect::<Result<_, _>>().map(Asked::Joined)
 }
 
 fn people(pairs: Vec<(i64, i64)>) -> Vec<Look> {

@@ -13,7 +13,7 @@ pub struct QueueKeys {
     /// string: the epoch whose state this is. Absent: there is no state, which is not the same as an empty line.
     pub generation: String,
     /// hash: `n` (arrivals), `serving`, `tokens`, `last_ms`, `at_ms`, `idle_ms`, `owed`, `pend_at`, `pend_paid`,
-    /// `version`, `manual_used`, `tuned_n`, `returned`.
+    /// `version`, `manual_used`, `tuned_n`, `returned`, `drawing`, `drawn`.
     pub line: String,
     /// zset user → number: who waits.
     pub wait: String,
@@ -23,6 +23,8 @@ pub struct QueueKeys {
     pub act: String,
     /// hash user → number, for everybody in `act`.
     pub turns: String,
+    /// hash user → the number with which he left a draw that is not opened yet.
+    pub left: String,
 }
 
 impl QueueKeys {
@@ -36,6 +38,7 @@ impl QueueKeys {
             pend: key("pend"),
             act: key("act"),
             turns: key("turns"),
+            left: key("left"),
             tag,
         }
     }

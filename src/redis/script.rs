@@ -123,10 +123,13 @@ scripts! {
     OPEN: 1 keys, 1 args, "queue/open";
     JOIN: 5 keys, 4 args, "queue/join";
     PLACE: 4 keys, 3 args, "queue/place";
-    LEAVE: 6 keys, 3 args, "queue/leave";
+    LEAVE: 7 keys, 3 args, "queue/leave";
     WATCH: 4 keys, 1 args, "queue/watch";
     ADMIT_RESERVE: 6 keys, 10 args, "queue/admit_reserve";
     ADMIT_COMMIT: 5 keys, 7 args, "queue/admit_commit";
+    DRAW_ANNOUNCE: 3 keys, 1 args, "queue/draw_announce";
+    DRAW_JOIN: 4 keys, 6 args, "queue/draw_join";
+    DRAW_OPEN: 3 keys, 1 args, "queue/draw_open";
     HOLD: 3 keys, 5 args, "booking/hold";
     RELEASE: 2 keys, 2 args, "booking/release";
     SETTLE: 2 keys, 1 args, "booking/settle";

@@ -1,6 +1,7 @@
 //! The line over HTTP, as buyers reach it: join, poll, look. A place that tells of itself is in `events.rs`, the
 //! operators' side in `operators.rs`.
 
+pub mod draw;
 pub mod events;
 pub mod operators;
 pub mod schedule;
@@ -39,10 +40,14 @@ pub struct PlaceView {
     pub token_id: Option<String>,
     pub status: PlaceStatus,
     pub queue: QueueName,
-    /// 1 is next. Absent while the queue is rebuilt, and when active.
+    /// 1 is next. Absent while the queue is rebuilt, before a draw is opened, and when active.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, minimum = 1)]
     pub position: Option<i64>,
+    /// As which one came to the draw that the queue opens with, from 1. Absent for who came after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 1)]
+    pub draw_number: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, minimum = 0)]
     pub eta_seconds: Option<i64>,
@@ -72,6 +77,7 @@ impl PlaceView {
             status: PlaceStatus::Waiting,
             queue: place.queue.clone(),
             position: None,
+            draw_number: place.draw_number,
             eta_seconds: None,
             eta_low_seconds: None,
             eta_high_seconds: None,
@@ -114,7 +120,7 @@ pub async fn join(
 ) -> Result<Json<PlaceView>, Error> {
     identity.acts_for(user)?;
     let queue = query.queue()?.unwrap_or_else(QueueName::main);
-    if let Some((token, sent)) = own_token(&app, &headers, user, &queue)? {
+    if let Some((token, sent)) = own_token(&app, &headers, user, &queue).await? {
         match app.queue.poll(&queue, user, token.number, token.confirmed).await {
             Ok(place) => {
                 let kept = !token.stale && token.confirmed == place.confirmed;
@@ -132,14 +138,14 @@ pub async fn join(
 
 /// The token that came with a join, if it is this person's, of this queue, and still good. Any other is ignored: the
 /// join does not depend on it.
-fn own_token(
+async fn own_token(
     app: &App,
     headers: &HeaderMap,
     user: UserId,
     queue: &QueueName,
 ) -> Result<Option<(QueueToken, String)>, Error> {
     let Some(sent) = single(headers, "token-auth")? else { return Ok(None) };
-    let token = app.tokens.verify(sent, app.clock.now_ms()).ok();
+    let token = app.verify(sent).await.ok();
     Ok(token
         .filter(|token| token.user == user && token.queue == *queue)
         .map(|token| (token, sent.to_owned())))
@@ -202,7 +208,7 @@ pub async fn look(State(app): State<App>, Path(name): Path<QueueName>) -> Result
         reason: line.reason(app.clock.now_ms()),
         message: queue.policy.message.clone(),
         waiting: figures.waiting,
-        serving_number: figures.serving.0,
+        serving_number: line.counted(figures.serving).0,
         rate_per_second: queue.rate_at(app.clock.now_ms()),
         concerts: concerts
             .iter()

@@ -1,5 +1,6 @@
 //! What the line keeps in SQL: queues with their policies and schedules, turns, and the audit of what operators did.
 
+mod draw;
 mod grant;
 mod queues;
 mod schedule;

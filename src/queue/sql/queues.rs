@@ -2,8 +2,9 @@
 
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, EntityTrait,
-    QueryFilter, QueryOrder, QuerySelect,
+    ActiveModelTrait,
+    ActiveValue::{NotSet, Set},
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
 
 use serde::Serialize;
@@ -11,6 +12,7 @@ use serde::Serialize;
 use super::schedule::carry_out;
 use crate::error::{Code, Error};
 use crate::ids::{Epoch, QueueName};
+use crate::queue::draw::{Draw, Seed};
 use crate::queue::policy::{Mode, Policy, PolicyView, TunePolicy};
 use crate::queue::ramp::{Ramp, RampView};
 use crate::sql::audit::NewAudit;
@@ -32,6 +34,8 @@ pub struct Queue {
     pub policy: Policy,
     /// How the rate came, or comes, to the policy's.
     pub ramp: Option<Ramp>,
+    /// The draw that it opens with.
+    pub draw: Option<Draw>,
 }
 
 /// A policy as the audit keeps it.
@@ -142,6 +146,10 @@ impl Sql {
                 ))
             };
         }
+        if old.has_draw_on() {
+            let detail = "nobody is admitted before the draw is opened";
+            return Err(Error::refused(Code::DrawNotOpened, detail));
+        }
         let row = queue::ActiveModel {
             id: Set(old.id),
             manual_total: Set(old.manual_total + count),
@@ -198,6 +206,7 @@ pub async fn change_policy(
     audit: NewAudit,
 ) -> Result<Queue, Error> {
     let now = audit.at;
+    let opens = new.policy.mode.admits() && old.has_draw_on();
     if new.policy == old.policy && new.ramp_at(now) == old.ramp_at(now) {
         return Ok(old);
     }
@@ -208,6 +217,8 @@ pub async fn change_policy(
         ramp_from: Set(new.ramp.map(|ramp| ramp.from)),
         ramp_began_at: Set(new.ramp.map(|ramp| ramp.began_at)),
         ramp_ends_at: Set(new.ramp.map(|ramp| ramp.ends_at)),
+        // This is the whole of an opening.
+        draw_opened_at: if opens { Set(Some(now)) } else { NotSet },
         ..row_of(&new.policy)
     };
     let model = row.update(transaction).await.map_err(from_db)?;
@@ -252,6 +263,7 @@ impl TryFrom<queue::Model> for Queue {
 
     fn try_from(row: queue::Model) -> Result<Self, Error> {
         let ramp = (row.ramp_from, row.ramp_began_at, row.ramp_ends_at);
+        let draw = (row.draw_seed.as_deref(), row.draw_epoch, row.draw_announced_at);
         Ok(Self {
             id: row.id,
             name: QueueName::parse(&row.name)?,
@@ -277,6 +289,18 @@ impl TryFrom<queue::Model> for Queue {
                 (Some(from), Some(began_at), Some(ends_at)) => {
                     Some(Ramp { from, began_at, ends_at })
                 }
+                _ => None,
+            },
+            // Nor `a_draw_is_whole` of one.
+            draw: match draw {
+                (Some(seed), Some(epoch), Some(announced_at)) => Some(Draw {
+                    seed: Seed::read(seed)
+                        .ok_or_else(|| Error::bug("the database holds no seed"))?,
+                    epoch,
+                    announced_at,
+                    opened_at: row.draw_opened_at,
+                    size: row.draw_size,
+                }),
                 _ => None,
             },
         })

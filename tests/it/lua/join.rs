@@ -1,6 +1,6 @@
 //! `join`: the number a person has, or the next one.
 
-use usher::queue::redis::Joined;
+use usher::queue::redis::{Announced, Asked, Joined};
 
 use super::stage::{NOW, in_each_epoch, on_an_open_queue, user};
 
@@ -25,7 +25,7 @@ async fn many_join_in_the_order_of_their_coming() {
         let (ann, bob) = (stage.joins(1).await, stage.joins(2).await);
         stage.is_pending(user(1), ann).await;
         let people = [4, 1, 2, 3, 4, 5].map(user);
-        let joined = stage.line().join(&people, 3, NOW).await.unwrap().unwrap();
+        let joined = stage.line().join(&people, 3, NOW).await.unwrap();
         let (third, fourth) = (stage.nth(3), stage.nth(4));
         let expected = [
             Joined::New(third),
@@ -35,7 +35,7 @@ async fn many_join_in_the_order_of_their_coming() {
             Joined::Waiting(third),
             Joined::Full,
         ];
-        assert_eq!(joined, expected);
+        assert_eq!(joined, Asked::Joined(expected.into()));
         assert_eq!(stage.shown("wait").await, "2=#2 4=#3 3=#4");
         assert_eq!(stage.shown("line").await, "idle_ms=NOW n=4");
     })
@@ -115,12 +115,27 @@ async fn only_the_first_of_a_line_says_when_it_began() {
 async fn an_absent_or_another_generation_is_stale_and_not_an_empty_line() {
     in_each_epoch(async |stage| {
         let join = async |epoch| stage.line_of(epoch).join(&[user(1)], MANY, NOW).await.unwrap();
-        assert_eq!(join(stage.epoch).await, None);
+        assert_eq!(join(stage.epoch).await, Asked::Stale);
         assert!(stage.keyspace().await.is_empty());
         stage.open().await;
-        assert_eq!(join(stage.epoch - 1).await, None);
-        assert_eq!(join(stage.epoch + 1).await, None);
+        assert_eq!(join(stage.epoch - 1).await, Asked::Stale);
+        assert_eq!(join(stage.epoch + 1).await, Asked::Stale);
         stage.holds([]).await;
+    })
+    .await;
+}
+
+/// An instance that has not heard of the draw puts nobody beside it.
+#[tokio::test]
+async fn nobody_joins_past_a_draw_that_is_on() {
+    on_an_open_queue(async |stage| {
+        assert_eq!(stage.line().draw_announce().await.unwrap(), Announced::Yes);
+        let before = stage.keyspace().await;
+        let joined = stage.line().join(&[user(1)], MANY, NOW).await.unwrap();
+        assert_eq!(joined, Asked::Drawing);
+        assert_eq!(stage.keyspace().await, before);
+        assert_eq!(stage.line().draw_open().await.unwrap(), Some(0));
+        assert_eq!(stage.joins(1).await, stage.nth(1));
     })
     .await;
 }

@@ -1,6 +1,7 @@
 //! `leave`: a number out of the line and out of its turn.
 
 use usher::ids::QueueNumber;
+use usher::queue::redis::{Asked, Joined};
 use usher::queue::sql::Admitted;
 
 use super::stage::{NOW, Tuned, in_each_epoch, on_an_open_queue, tuned, turn, user};
@@ -79,6 +80,29 @@ async fn a_late_leave_does_not_touch_a_newer_number() {
         late(number.0 - 1).await;
         late(number.0 + 1).await;
         assert_eq!(stage.keyspace().await, active);
+    })
+    .await;
+}
+
+/// Who leaves a draw is remembered until it opens, and who leaves after that is not.
+#[tokio::test]
+async fn leaving_a_draw_is_remembered_until_it_opens() {
+    on_an_open_queue(async |stage| {
+        let line = stage.line();
+        line.draw_announce().await.unwrap();
+        let (people, drawn) = ([user(1), user(2)], stage.drawn(0, [70, 30]));
+        let new = [70, 30].map(|place| Joined::New(stage.of_draw(place)));
+        let joined = line.draw_join(&people, &drawn, 10, NOW).await.unwrap();
+        assert_eq!(joined, Asked::Joined(new.into()));
+        for _ in 0..2 {
+            assert!(line.leave(user(1), stage.of_draw(70)).await.unwrap());
+            assert!(line.leave(user(2), stage.of_draw(31)).await.unwrap(), "not his number");
+            assert_eq!(stage.shown("left").await, "1=~70");
+            assert_eq!(stage.shown("wait").await, "2=~30");
+        }
+        line.draw_open().await.unwrap();
+        assert!(line.leave(user(2), stage.of_draw(30)).await.unwrap());
+        stage.holds([("line", "drawing=0 drawn=2 idle_ms=NOW n=0")]).await;
     })
     .await;
 }

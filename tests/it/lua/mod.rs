@@ -4,6 +4,9 @@
 
 mod admit_commit;
 mod admit_reserve;
+mod draw_announce;
+mod draw_join;
+mod draw_open;
 mod hold;
 mod join;
 mod leave;
@@ -16,6 +19,7 @@ mod stage;
 mod watch;
 
 use usher::queue::policy::Mode;
+use usher::queue::redis::{Announced, Asked};
 
 use self::stage::{NOW, Stage, seat, tuned, turn, user};
 use crate::harness::PrivateRedis;
@@ -59,7 +63,11 @@ async fn no_script_touches_the_state_of_another_epoch() {
     for epoch in [6, 8] {
         let line = stage.line_of(epoch);
         assert!(!line.open().await.unwrap());
-        assert_eq!(line.join(&[user(2)], 10, NOW).await.unwrap(), None);
+        assert_eq!(line.join(&[user(2)], 10, NOW).await.unwrap(), Asked::Stale);
+        assert_eq!(line.draw_announce().await.unwrap(), Announced::Stale);
+        let drawn = stage.drawn(0, [5]);
+        assert_eq!(line.draw_join(&[user(2)], &drawn, 10, NOW).await.unwrap(), Asked::Stale);
+        assert_eq!(line.draw_open().await.unwrap(), None);
         assert!(!line.leave(user(1), ann).await.unwrap());
         let mut passing = tuned(50.0, 50.0);
         passing.policy.mode = Mode::Passthrough;

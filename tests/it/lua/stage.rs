@@ -9,7 +9,7 @@ use redis::aio::MultiplexedConnection;
 use usher::booking::redis::RedisSeats;
 use usher::ids::{ConcertId, Epoch, QueueName, QueueNumber, SeatId, UserId};
 use usher::queue::policy::Policy;
-use usher::queue::redis::{Allowance, Joined, RedisLine, Reserved};
+use usher::queue::redis::{Allowance, Asked, Drawn, Joined, RedisLine, Reserved};
 use usher::queue::sql::{Admitted, Turn};
 use usher::redis::keys::QueueKeys;
 use usher::redis::{Connection, Redis};
@@ -130,6 +130,16 @@ impl Stage {
         QueueNumber(QueueNumber::base(self.epoch) + n)
     }
 
+    /// A number of this epoch's draw.
+    pub fn of_draw(&self, place: i64) -> QueueNumber {
+        QueueNumber::of_draw(self.epoch, place)
+    }
+
+    /// The next numbers of the draw, after so many.
+    pub fn drawn<const N: usize>(&self, known: i64, places: [i64; N]) -> Drawn {
+        Drawn { known, numbers: places.map(|place| self.of_draw(place)).to_vec() }
+    }
+
     pub async fn open(&self) {
         assert!(self.line().open().await.unwrap());
     }
@@ -137,7 +147,8 @@ impl Stage {
     /// What joining comes to for one person.
     pub async fn join(&self, id: i64, waiting_max: i64, now: i64) -> Joined {
         let joined = self.line().join(&[user(id)], waiting_max, now).await.unwrap();
-        joined.expect("the queue is open").remove(0)
+        let Asked::Joined(mut joined) = joined else { panic!("the queue is open: {joined:?}") };
+        joined.remove(0)
     }
 
     /// Joins somebody new.
@@ -209,7 +220,8 @@ impl Stage {
         self.read(&["KEYS", &format!("*{}:*", self.installation)]).await
     }
 
-    /// Every key with what it holds: queue numbers as `#n`, instants as `NOW+ms`, in the order of their names.
+    /// Every key with what it holds: queue numbers as `#n`, those of a draw as `~place`, instants as
+    /// `NOW+ms`, in the order of their names.
     pub async fn keyspace(&self) -> BTreeMap<String, String> {
         let prefix = format!("usher:{}:{{q:main}}:", self.installation);
         let mut space = BTreeMap::new();
@@ -257,7 +269,11 @@ impl Stage {
         let one = |part: &str| {
             let Ok(number) = part.parse::<i64>() else { return part.to_owned() };
             let (arrival, since) = (number - QueueNumber::base(self.epoch), number - NOW);
-            if (0..1_000_000).contains(&arrival) {
+            let drawn = QueueNumber(number).drawn();
+            let drawn = drawn.filter(|_| QueueNumber(number).epoch() == self.epoch);
+            if let Some(place) = drawn {
+                format!("~{place}")
+            } else if (0..1_000_000).contains(&arrival) {
                 format!("#{arrival}")
             } else if since == 0 {
                 "NOW".to_owned()
