@@ -66,6 +66,9 @@ pub enum Command {
     /// Changes of a policy at an instant: an opening, a ramp, a closing.
     #[command(subcommand)]
     Schedule(Schedule),
+    /// The draw with which a queue may open: who joins before gets his place by it.
+    #[command(subcommand)]
+    Draw(Draw),
     /// Admit the next COUNT people now, whatever the rate and the mode; never above the cap.
     Admit {
         #[arg(value_parser = queue_name)]
@@ -117,6 +120,20 @@ pub enum Queues {
         name: String,
         #[command(flatten)]
         policy: Box<PolicyFlags>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Draw {
+    /// The commitment; once the queue is open, the seed.
+    Show {
+        #[arg(value_parser = queue_name)]
+        name: String,
+    },
+    /// Commit to a seed, on a queue that is paused and that nobody has joined.
+    Announce {
+        #[arg(value_parser = queue_name)]
+        name: String,
     },
 }
 

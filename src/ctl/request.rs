@@ -5,7 +5,7 @@
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::args::{Command, Concerts, Policy, PolicyFlags, Queues};
+use super::args::{Command, Concerts, Draw, Policy, PolicyFlags, Queues};
 use super::{concert, schedule};
 
 #[derive(Debug)]
@@ -25,6 +25,10 @@ pub fn of(command: &Command) -> anyhow::Result<Request> {
         Command::Queues(queues) => of_queues(queues),
         Command::Policy(policy) => of_policy(policy),
         Command::Schedule(schedule) => schedule::request(schedule),
+        Command::Draw(Draw::Show { name }) => read(format!("/admin/queues/{name}/draw")),
+        Command::Draw(Draw::Announce { name }) => {
+            Request { method: Method::POST, ..read(format!("/admin/queues/{name}/draw")) }
+        }
         Command::Admit { name, count, idempotency_key } => Request {
             idempotency_key: idempotency_key.clone(),
             ..write(Method::POST, format!("/admin/queues/{name}/admit"), &json!({"count": count}))

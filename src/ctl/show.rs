@@ -62,7 +62,9 @@ pub fn answer(command: &Command, body: &Value, etag: Option<&str>) -> String {
         | Command::Resume { .. } => policy(body, etag),
         Command::Concerts(Concerts::List) => rows(&body["concerts"], &CONCERTS),
         Command::Concerts(Concerts::Show { .. } | Concerts::Change { .. }) => concert(body),
-        Command::Concerts(Concerts::Create(_)) | Command::Admit { .. } => fields(body),
+        Command::Concerts(Concerts::Create(_)) | Command::Admit { .. } | Command::Draw(_) => {
+            fields(body)
+        }
         Command::Schedule(Schedule::List { .. }) => schedule(body),
         Command::Schedule(Schedule::Add { .. } | Schedule::Change { .. }) => fields(body),
         Command::Schedule(Schedule::Cancel { entry, .. }) => format!("entry {entry} is cancelled"),

@@ -124,6 +124,20 @@ stories! {
         assert_eq!(deed, app.operator.last_deed().await);
     }
 
+    async fn a_draw_is_announced_and_shown(app: &TestApp) {
+        ctl(app, "draw show main").await.refused("draw_not_found: ");
+        ctl(app, "policy set main --mode paused").await.ok();
+        let draw = ctl(app, "draw announce main --json").await.json();
+        let shown = ctl(app, "draw show main").await.ok();
+        let commitment = draw["commitment"].as_str().unwrap();
+        assert_eq!(row(&shown, "commitment"), ["commitment", commitment]);
+        ctl(app, "draw announce main").await.refused("draw_exists: ");
+        ctl(app, "resume main").await.ok();
+        let opened = ctl(app, "draw show main --json").await.json();
+        assert_eq!(opened, app.get("/queues/main/draw").await.ok());
+        assert_eq!(opened["state"], "opened");
+    }
+
     async fn every_field_of_a_policy_has_its_flag(app: &TestApp) {
         let flags = "--rate-per-second 2 --burst 3 --active-max 4 --session-seconds 5 \
                      --claim-seconds 6 --hold-seconds 7 --seats-per-booking-max 8 \
