@@ -12,6 +12,7 @@ mod concert;
 mod contract;
 mod ctl;
 mod doctor;
+mod draw;
 mod fifo;
 mod identity;
 mod lua;
