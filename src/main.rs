@@ -41,7 +41,6 @@ enum Command {
     /// Operate a running server.
     Ctl(Box<ctl::Ctl>),
     /// Measure what requests cost on this machine, against a server of its own.
-    #[command(subcommand)]
     Bench(bench::Bench),
     /// Check settings, Redis, the database and their clocks, and say what is wrong.
     Doctor {

@@ -1,14 +1,26 @@
-//! The people of a bench, and what they send. May not live here: when they send it, and what comes of it.
+//! A crowd that is only counted: what it sends, over the connections of a load. May not live here: people who wait for
+//! something (`people.rs`), and what comes of a load.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use anyhow::{bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::load::{Request, Value, request};
+use super::load::{Load, Request, Tally, Value, request};
+use super::progress;
 
-/// What is asked, in the order of a round. Liveness is the yardstick: an answer that costs nothing but HTTP.
+/// Enough different people for polls; the tokens of a million would only fill this process.
+const POLLING_MAX: u64 = 100_000;
+/// A crowd joins over so many connections.
+const CONNECTIONS: u64 = 32;
+/// Prime, and larger than any crowd that polls: everybody gets a turn, and who is next stands elsewhere in the line.
+const STRIDE: u64 = 1_299_709;
+
+/// What is asked, in the order of a round. Liveness is the yardstick: an answer that costs nothing but HTTP and what
+/// stands around every answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -38,7 +50,7 @@ impl Kind {
     }
 }
 
-/// The people of one server.
+/// The people of one line.
 pub struct Crowd {
     pub public: SocketAddr,
     host: Value,
@@ -55,25 +67,60 @@ struct Joined {
     position: u64,
 }
 
+/// Everybody of `users` joins. Of each answer `hear` says whether it is right.
+pub async fn join_all(
+    public: SocketAddr,
+    queue: &str,
+    users: Range<u64>,
+    hear: impl Fn(&[u8]) -> bool + Clone + Send + 'static,
+) -> anyhow::Result<Tally> {
+    let people = users.end - users.start;
+    let bar = progress::steps("people join", people)?;
+    let host = Value::from_str(&public.to_string())?;
+    let (joined, queue) = (Arc::new(AtomicU64::new(users.start)), queue.to_owned());
+    let next = move || {
+        let user_id = joined.fetch_add(1, Ordering::Relaxed);
+        let path = format!("/token/{user_id}?queue={queue}");
+        (user_id < users.end).then(|| request(&host, &path, None))
+    };
+    let hear_one = {
+        let bar = bar.clone();
+        move |body: &[u8]| {
+            bar.inc(1);
+            hear(body)
+        }
+    };
+    let tally = Load::connect(public, CONNECTIONS).await?.drive(next, hear_one).await?;
+    bar.finish_and_clear();
+    if let Some(wrong) = tally.first_wrong {
+        bail!("the line could not be filled: {} {wrong}", Kind::Join.request());
+    }
+    ensure!(tally.answered == people, "{} of {people} people joined", tally.answered);
+    Ok(tally)
+}
+
 impl Crowd {
-    pub fn at(public: SocketAddr) -> anyhow::Result<Self> {
+    /// So many people who have joined the main queue, and how that went.
+    pub async fn gather(public: SocketAddr, people: u64) -> anyhow::Result<(Arc<Self>, Tally)> {
+        let crowd = Arc::new(Self::of(public, people)?);
+        let (hearing, every) = (crowd.clone(), people.div_ceil(POLLING_MAX));
+        let hear = move |body: &[u8]| hearing.remember(body, every);
+        let tally = join_all(public, "main", 1..people + 1, hear).await?;
+        Ok((crowd, tally))
+    }
+
+    fn of(public: SocketAddr, people: u64) -> anyhow::Result<Self> {
         Ok(Self {
             public,
             host: Value::from_str(&public.to_string())?,
             tokens: Mutex::default(),
-            joined: AtomicU64::new(0),
+            joined: AtomicU64::new(people),
             polled: AtomicU64::new(0),
         })
     }
 
-    /// The join of one more person, until `people` have asked.
-    pub fn newcomer(&self, people: u64) -> Option<Request> {
-        let user_id = self.joined.fetch_add(1, Ordering::Relaxed) + 1;
-        (user_id <= people).then(|| request(&self.host, &format!("/token/{user_id}"), None))
-    }
-
     /// Takes the token of one person in `every` so many. Whether the answer was a place in line.
-    pub fn remember(&self, answer: &[u8], every: u64) -> bool {
+    fn remember(&self, answer: &[u8], every: u64) -> bool {
         let Ok(Joined { token_id, position }) = serde_json::from_slice(answer) else {
             return false;
         };
@@ -96,9 +143,9 @@ impl Crowd {
         }
     }
 
-    fn next_token(&self) -> Value {
+    pub fn next_token(&self) -> Value {
         let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        let turn = self.polled.fetch_add(1, Ordering::Relaxed) as usize;
+        let turn = self.polled.fetch_add(STRIDE, Ordering::Relaxed) as usize;
         tokens[turn % tokens.len()].clone()
     }
 }
@@ -120,13 +167,9 @@ mod tests {
     }
 
     #[test]
-    fn everybody_joins_once_and_all_who_are_remembered_poll() {
-        let crowd = Crowd::at(SocketAddr::from(([127, 0, 0, 1], 1))).unwrap();
-        let paths: Vec<String> = std::iter::from_fn(|| crowd.newcomer(3))
-            .map(|request| request.uri().to_string())
-            .collect();
-        assert_eq!(paths, ["/token/1", "/token/2", "/token/3"]);
-
+    fn newcomers_are_new_and_all_who_are_remembered_poll() {
+        let crowd = Crowd::of(SocketAddr::from(([127, 0, 0, 1], 1)), 4).unwrap();
+        assert_eq!(crowd.request(Kind::Join).uri(), "/token/5");
         for position in 1..=4 {
             let answer = format!(r#"{{"token_id":"t{position}","position":{position}}}"#);
             assert!(crowd.remember(answer.as_bytes(), 2));

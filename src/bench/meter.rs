@@ -19,7 +19,7 @@ impl Process {
         Ok(Self(procfs::process::Process::myself()?))
     }
 
-    fn cpu(&self) -> anyhow::Result<Duration> {
+    pub fn cpu(&self) -> anyhow::Result<Duration> {
         let stat = self.0.stat()?;
         let ticks = (stat.utime + stat.stime) as f64;
         Ok(Duration::from_secs_f64(ticks / procfs::ticks_per_second() as f64))

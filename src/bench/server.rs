@@ -1,5 +1,6 @@
-//! The server of a bench: this very program as a process of its own, with an empty data directory, a private Redis and
-//! free ports. What was started is stopped, whatever happened in between.
+//! The servers of a bench: this very program as processes of their own, on free ports, each with an empty data
+//! directory and, unless they share other stores, a private Redis. What was started is stopped, whatever happened in
+//! between.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -8,11 +9,14 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use serde::Deserialize;
+use clap::Args;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
+use super::http::Door;
+use super::meter::Process;
+use super::operator::Operator;
 use super::redis::Redis;
 use crate::config::SETTINGS;
 
@@ -24,39 +28,134 @@ const KEPT: &str = "USHER_REDIS_SERVER";
 const LOG: &str = "server.log";
 /// Nobody is refused for being one too many.
 const WAITING_MAX: &str = "100000000";
+/// No secret: what it opens listens on loopback and is gone when the bench ends. Servers that share a Redis share it.
+const KEY: &str = "YSBiZW5jaCBvZiB1c2hlciwgb24gbG9vcGJhY2sgOi0=";
 
-/// A server of this process.
-pub struct Server {
-    program: PathBuf,
+/// Where the people of a bench wait, and where the rows are.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Stores {
+    /// An empty database, e.g. postgres://…; SQLite in a data directory when not given.
+    #[arg(long, global = true, value_name = "URL")]
+    database_url: Option<String>,
+    /// An empty Redis, e.g. redis://…; a private one when not given.
+    #[arg(long, global = true, value_name = "URL")]
+    redis_url: Option<String>,
+}
+
+/// Where a bench takes place: everything that it has started.
+pub struct Site {
+    pub stores: Stores,
+    processes: Vec<Served>,
+}
+
+/// One process that was started.
+struct Served {
     data: TempDir,
     child: Child,
     said: Lines<BufReader<ChildStdout>>,
-    operators: String,
+    has_private_redis: bool,
 }
 
-/// What the operators' API says of a queue, as far as it matters here.
-#[derive(Deserialize)]
-struct Queue {
-    state: String,
-    waiting: u64,
-    admitted_total: u64,
+/// A server that is open.
+#[derive(Clone)]
+pub struct Shop {
+    pub public: SocketAddr,
+    pub people: Door,
+    pub operator: Operator,
+    pub pid: u32,
+    redis_url: String,
 }
 
-impl Server {
-    pub fn spawn(database_url: Option<&str>) -> anyhow::Result<Self> {
+impl Stores {
+    /// Several servers may open there.
+    fn are_shared(&self) -> bool {
+        self.redis_url.is_some()
+            && self.database_url.as_ref().is_some_and(|url| url.starts_with("postgres"))
+    }
+
+    pub fn database(&self) -> &'static str {
+        let url = self.database_url.as_deref().unwrap_or_default();
+        if url.starts_with("postgres") { "PostgreSQL" } else { "SQLite" }
+    }
+}
+
+impl Site {
+    pub fn of(stores: Stores) -> Self {
+        Self { stores, processes: Vec::new() }
+    }
+
+    /// One server of stores that nobody has been to.
+    pub async fn open(&mut self, settings: &[(&str, &str)]) -> anyhow::Result<Shop> {
+        let shop = self.open_another(settings).await?;
+        let queue = shop.operator.queue("main").await?;
+        ensure!(
+            queue.state == "ok" && queue.waiting == 0 && queue.admitted_total == 0,
+            "the database has been in use: --database-url takes an empty one"
+        );
+        Ok(shop)
+    }
+
+    /// So many servers, all of the same stores.
+    pub async fn open_all(
+        &mut self,
+        count: u64,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Vec<Shop>> {
+        ensure!(
+            count == 1 || self.stores.are_shared(),
+            "several servers share a PostgreSQL and a Redis: --database-url and --redis-url, or one server"
+        );
+        let mut shops = vec![self.open(settings).await?];
+        for _ in 1..count {
+            shops.push(self.open_another(settings).await?);
+        }
+        Ok(shops)
+    }
+
+    async fn open_another(&mut self, settings: &[(&str, &str)]) -> anyhow::Result<Shop> {
+        let stores = self.stores.clone();
+        let served = self.start(|command, data| {
+            command
+                .arg("serve")
+                .env("USHER_DATA_DIR", data)
+                .env("USHER_LISTEN", "127.0.0.1:0")
+                .env("USHER_ADMIN_LISTEN", "127.0.0.1:0")
+                .env("USHER_ADMIN_KEY", KEY)
+                .env("USHER_TOKEN_KEY", KEY)
+                .env("USHER_AUTH", "open")
+                .env("USHER_RATE_LIMITS", "off")
+                .env("USHER_WAITING_MAX", WAITING_MAX)
+                .env("USHER_LOG", "warn")
+                .envs(stores.database_url.as_ref().map(|url| ("USHER_DATABASE_URL", url)))
+                .envs(stores.redis_url.as_ref().map(|url| ("USHER_REDIS_URL", url)))
+                .envs(settings.iter().copied());
+        })?;
+        served.has_private_redis = stores.redis_url.is_none();
+        let public = served.hear("public API").await?;
+        let operators = served.hear("operators").await?;
+        Ok(Shop {
+            public,
+            people: Door::public(public),
+            operator: Operator::at(operators, KEY)?,
+            pid: served.pid()?,
+            redis_url: stores.redis_url.clone().unwrap_or_else(|| served.private_redis_url()),
+        })
+    }
+
+    /// A process that answers and does nothing else: where, and which.
+    pub async fn open_noop(&mut self) -> anyhow::Result<(SocketAddr, Process)> {
+        let served = self.start(|command, _| {
+            command.args(["bench", "noop"]);
+        })?;
+        Ok((served.hear("bare answer").await?, Process::of(served.pid()?)?))
+    }
+
+    fn start(&mut self, what: impl FnOnce(&mut Command, &Path)) -> anyhow::Result<&mut Served> {
         let program = std::env::current_exe().context("this program does not know where it is")?;
         let data = TempDir::with_prefix("usher-bench-").context("no temporary directory")?;
-        let mut command = bare(&program, &data);
+        let mut command = bare(&program, data.path());
+        what(&mut command, data.path());
         command
-            .arg("serve")
-            .env("USHER_DATA_DIR", data.path())
-            .env("USHER_LISTEN", "127.0.0.1:0")
-            .env("USHER_ADMIN_LISTEN", "127.0.0.1:0")
-            .env("USHER_AUTH", "open")
-            .env("USHER_RATE_LIMITS", "off")
-            .env("USHER_WAITING_MAX", WAITING_MAX)
-            .env("USHER_LOG", "warn")
-            .envs(database_url.map(|url| ("USHER_DATABASE_URL", url)))
             .stdout(Stdio::piped())
             .stderr(File::create(data.path().join(LOG))?)
             // A Ctrl-C in the terminal is for the bench, which stops the server itself.
@@ -65,67 +164,56 @@ impl Server {
             command.spawn().with_context(|| format!("{} cannot be started", program.display()))?;
         let out = child.stdout.take().context("the server has no standard output")?;
         let said = BufReader::new(out).lines();
-        Ok(Self { program, data, child, said, operators: String::new() })
+        self.processes.push(Served { data, child, said, has_private_redis: false });
+        self.processes.last_mut().context("it was pushed just now")
     }
 
-    /// Waits until it serves. Where buyers reach it.
-    pub async fn ready(&mut self) -> anyhow::Result<SocketAddr> {
-        let mut public = None;
+    /// Stops everything, and removes what it wrote.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let stopping = self.processes.into_iter().map(Served::stop);
+        futures_util::future::join_all(stopping).await.into_iter().collect()
+    }
+}
+
+impl Shop {
+    pub fn process(&self) -> anyhow::Result<Process> {
+        Process::of(self.pid)
+    }
+
+    pub async fn redis(&self) -> anyhow::Result<Redis> {
+        Redis::at(&self.redis_url).await
+    }
+}
+
+impl Served {
+    /// The address that it tells under this name, when it serves there.
+    async fn hear(&mut self, name: &str) -> anyhow::Result<SocketAddr> {
         while let Some(line) = self.said.next_line().await? {
-            let address = line.rsplit(' ').next().unwrap_or_default();
-            match (line.starts_with("operators"), public) {
-                (false, _) => public = address.trim_start_matches("http://").parse().ok(),
-                (true, Some(public)) => {
-                    address.clone_into(&mut self.operators);
-                    return Ok(public);
-                }
-                (true, None) => break,
+            if let Some(address) = line.strip_prefix(name) {
+                return Ok(address.trim().trim_start_matches("http://").parse()?);
             }
         }
         bail!("the server did not start: {}", self.last_words());
     }
 
-    /// Stops admission, as an operator does; but never in a shop that people have been to.
-    pub async fn pause(&self) -> anyhow::Result<()> {
-        let queue: Queue = serde_json::from_str(&self.ctl(["queues", "show", "main"]).await?)?;
-        ensure!(
-            queue.state == "ok" && queue.waiting == 0 && queue.admitted_total == 0,
-            "the database has been in use: --database-url takes an empty one"
-        );
-        self.ctl(["pause", "main"]).await?;
-        Ok(())
-    }
-
-    async fn ctl<const N: usize>(&self, words: [&str; N]) -> anyhow::Result<String> {
-        let said = bare(&self.program, &self.data)
-            .arg("ctl")
-            .args(words)
-            .args(["--json", "--url", &self.operators, "--data-dir"])
-            .arg(self.data.path())
-            .output()
-            .await?;
-        if !said.status.success() {
-            bail!("the queue cannot be paused: {}", String::from_utf8_lossy(&said.stderr).trim());
-        }
-        Ok(String::from_utf8(said.stdout)?)
-    }
-
-    pub fn pid(&self) -> anyhow::Result<u32> {
+    fn pid(&self) -> anyhow::Result<u32> {
         self.child.id().with_context(|| format!("the server ended: {}", self.last_words()))
     }
 
-    pub fn redis_socket(&self) -> PathBuf {
-        self.data.path().join("redis/redis.sock")
+    fn private_redis_url(&self) -> String {
+        let socket: PathBuf = self.data.path().join("redis/redis.sock");
+        format!("redis+unix://{}", socket.display())
     }
 
-    /// Stops it and its Redis, and removes what they wrote.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
+    async fn stop(mut self) -> anyhow::Result<()> {
         let stopped = tokio::time::timeout(STOP_TIMEOUT, self.terminate()).await;
         if stopped.is_err() {
             self.child.kill().await?;
         }
         // A server that was killed leaves its Redis behind.
-        if let Ok(redis) = Redis::at(&self.redis_socket()).await {
+        if self.has_private_redis
+            && let Ok(redis) = Redis::at(&self.private_redis_url()).await
+        {
             redis.end().await;
         }
         stopped.context("the server did not stop in time and was killed")?
@@ -147,11 +235,11 @@ impl Server {
 }
 
 /// This program without the settings of whoever runs it.
-fn bare(program: &Path, data: &TempDir) -> Command {
+fn bare(program: &Path, data: &Path) -> Command {
     let mut command = Command::new(program);
     for setting in SETTINGS.iter().filter(|setting| setting.name != KEPT) {
         command.env_remove(setting.name);
     }
-    command.current_dir(data.path()).stdin(Stdio::null()).kill_on_drop(true);
+    command.current_dir(data).stdin(Stdio::null()).kill_on_drop(true);
     command
 }
