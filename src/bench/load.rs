@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use hdrhistogram::Histogram;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -14,6 +13,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use super::times::Times;
+
 pub type Request = hyper::Request<Empty<Bytes>>;
 pub type Value = hyper::header::HeaderValue;
 
@@ -21,9 +22,6 @@ type Connection = http1::Connection<TokioIo<TcpStream>, Empty<Bytes>>;
 type Sender = http1::SendRequest<Empty<Bytes>>;
 
 const TOKEN_AUTH: HeaderName = HeaderName::from_static("token-auth");
-/// Above any deadline of the server's; three digits tell 1.00 ms from 1.01 ms.
-const MICROS_MAX: u64 = 60_000_000;
-const DIGITS: u8 = 3;
 /// As much of a wrong answer as fits a sentence.
 const TOLD_CHARS_MAX: usize = 300;
 
@@ -50,7 +48,7 @@ pub struct Tally {
     pub wrong: u64,
     pub first_wrong: Option<String>,
     pub took: Duration,
-    micros: Histogram<u64>,
+    times: Times,
 }
 
 impl Load {
@@ -110,13 +108,13 @@ async fn ask(
 
 impl Tally {
     pub fn new() -> anyhow::Result<Self> {
-        let micros = Histogram::new_with_bounds(1, MICROS_MAX, DIGITS)?;
-        Ok(Self { answered: 0, wrong: 0, first_wrong: None, took: Duration::ZERO, micros })
+        let (took, times) = (Duration::ZERO, Times::new()?);
+        Ok(Self { answered: 0, wrong: 0, first_wrong: None, took, times })
     }
 
     fn count(&mut self, took: Duration, status: u16, body: &[u8], hear: impl Fn(&[u8]) -> bool) {
         self.answered += 1;
-        self.micros.saturating_record(took.as_micros() as u64);
+        self.times.record(took);
         if status != 200 || !hear(body) {
             self.wrong += 1;
             self.first_wrong.get_or_insert_with(|| {
@@ -131,7 +129,7 @@ impl Tally {
         self.answered += other.answered;
         self.wrong += other.wrong;
         self.first_wrong = self.first_wrong.take().or(other.first_wrong);
-        Ok(self.micros.add(other.micros)?)
+        self.times.add(&other.times)
     }
 
     pub fn per_second(&self) -> f64 {
@@ -139,7 +137,7 @@ impl Tally {
     }
 
     pub fn quantile_ms(&self, quantile: f64) -> f64 {
-        self.micros.value_at_quantile(quantile) as f64 / 1_000.0
+        self.times.quantile_ms(quantile)
     }
 }
 

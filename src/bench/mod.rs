@@ -9,17 +9,25 @@
 //! `crowd`, who are counted, and `people`, who wait and buy; `operator`, who tunes; `meter` and `redis`, which read what
 //! it took; `progress` and `report`, which tell.
 
+mod admission;
 mod crowd;
+mod events;
 mod http;
+mod idle;
 mod line;
 mod load;
 mod meter;
+mod no_shows;
 mod operator;
 mod people;
 mod progress;
+mod rate;
 mod redis;
 mod report;
+mod seats;
 mod server;
+mod times;
+mod turnover;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -43,6 +51,20 @@ pub struct Bench {
 enum What {
     /// What a request costs: a bare axum, liveness, polls and joins side by side, with so many people waiting.
     Line(line::Line),
+    /// How quickly a line moves that was let go, and how long scripts take meanwhile.
+    Admission(admission::Admission),
+    /// Whether several servers keep the rate, also when it is changed, and the cap.
+    Rate(rate::Rate),
+    /// How many arrive when some of those who are let in never come.
+    NoShows(no_shows::NoShows),
+    /// How long a turn stays empty when somebody leaves.
+    Turnover(turnover::Turnover),
+    /// What an event stream holds in memory, and how old what it tells is.
+    Events(events::Events),
+    /// A rush on a small hall, and who is let in for nothing.
+    Seats(seats::Seats),
+    /// What queues cost that nobody asks for.
+    Idle(idle::Idle),
     /// A bare axum, for the line to be held against.
     #[command(hide = true)]
     Noop,
@@ -65,6 +87,13 @@ pub async fn run(bench: Bench, told_to_stop: impl Future<Output = ()>) -> anyhow
 async fn measure(what: &What, site: &mut Site) -> anyhow::Result<Report> {
     match what {
         What::Line(wanted) => wanted.measure(site).await,
+        What::Admission(wanted) => wanted.measure(site).await,
+        What::Rate(wanted) => wanted.measure(site).await,
+        What::NoShows(wanted) => wanted.measure(site).await,
+        What::Turnover(wanted) => wanted.measure(site).await,
+        What::Events(wanted) => wanted.measure(site).await,
+        What::Seats(wanted) => wanted.measure(site).await,
+        What::Idle(wanted) => wanted.measure(site).await,
         What::Noop => {
             http::noop::serve().await?;
             bail!("it serves until it is ended")

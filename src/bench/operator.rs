@@ -21,10 +21,8 @@ pub struct Queue {
     pub state: String,
     pub waiting: u64,
     pub admitted_total: u64,
-    pub unclaimed_total: u64,
     /// Instant of the last batch.
     pub last_admitted_at: Option<String>,
-    pub unsold_seats: Option<u64>,
 }
 
 /// What the checker found in the rows.
@@ -82,6 +80,16 @@ impl Operator {
         });
         let made = self.0.ask("POST /admin/concerts", None, Some(&concert)).await?;
         made.json().map(|Made { concert_id }| concert_id)
+    }
+
+    pub async fn seats_sold(&self, concert_id: u64) -> anyhow::Result<u64> {
+        #[derive(Deserialize)]
+        struct Concert {
+            seats_sold: u64,
+        }
+        let asked = format!("GET /admin/concerts/{concert_id}");
+        let concert = self.0.ask(&asked, None, None).await?.json();
+        concert.map(|Concert { seats_sold }| seats_sold)
     }
 
     pub async fn check(&self) -> anyhow::Result<Check> {

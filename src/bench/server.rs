@@ -68,7 +68,7 @@ pub struct Shop {
 
 impl Stores {
     /// Several servers may open there.
-    fn are_shared(&self) -> bool {
+    pub fn are_shared(&self) -> bool {
         self.redis_url.is_some()
             && self.database_url.as_ref().is_some_and(|url| url.starts_with("postgres"))
     }

@@ -15,11 +15,11 @@ kill -INT "$bench"
 exec redis-server "$@"
 "#;
 
-/// `usher bench line` with these words, and all that it writes below `home`.
+/// `usher bench` with these words, and all that it writes below `home`.
 fn bench(home: &Path, words: &str) -> Command {
     let mut command = Command::new(USHER);
     command
-        .args(["bench", "line"])
+        .arg("bench")
         .args(words.split_whitespace())
         .env("TMPDIR", home)
         .kill_on_drop(true);
@@ -39,39 +39,89 @@ fn left_in(home: &Path) -> Vec<String> {
     left.map(|path| path.display().to_string()).collect()
 }
 
+/// What it found, having done so without a word of complaint and left nothing behind.
+async fn found(words: &str) -> Value {
+    let home = tempfile::tempdir().unwrap();
+    let done = bench(home.path(), words).arg("--json").output().await.unwrap();
+    assert!(done.status.success() && done.stderr.is_empty(), "{done:?}");
+    assert_eq!(left_in(home.path()), [""; 0]);
+    let found: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(found["broken"], json!([]));
+    found
+}
+
+fn number(found: &Value) -> f64 {
+    found.as_f64().unwrap_or_else(|| panic!("{found} is no number"))
+}
+
 mod sqlite {
     use super::*;
 
     #[tokio::test]
-    async fn a_bench_measures_something_real_and_leaves_nothing_behind() {
-        let home = tempfile::tempdir().unwrap();
-        let done = bench(home.path(), "--waiting 200 --seconds 1 --json").output().await.unwrap();
-        assert!(done.status.success() && done.stderr.is_empty(), "{done:?}");
-        assert_eq!(left_in(home.path()), [""; 0]);
-
-        let report: Value = serde_json::from_slice(&done.stdout).unwrap();
-        assert_eq!(report["fill"]["people_waiting"], 200);
-        for found in ["server_rss_bytes", "redis_used_bytes", "redis_bytes_per_person"] {
-            assert!(report["memory"][found].as_f64().unwrap() > 0.0, "{found}: {report:#}");
-        }
-        for (load, request) in
-            [("livez", "GET /livez"), ("poll", "GET /queue"), ("join", "GET /token/{userId}")]
-        {
-            let load = &report["loads"][load];
-            assert_eq!((&load["request"], &load["errors"]), (&json!(request), &json!(0)));
-            for found in ["requests", "requests_per_second", "server_cpu_us_per_request", "p50_ms"]
-            {
-                assert!(load[found].as_f64().unwrap() > 0.0, "{found}: {report:#}");
+    async fn the_line_is_measured_beside_a_bare_axum() {
+        let found = found("line --waiting 200,300 --seconds 1").await;
+        assert_eq!(found["bare_axum"]["errors"], 0);
+        for (line, people) in found["lines"].as_array().unwrap().iter().zip([200, 300]) {
+            assert_eq!(line["people_waiting"], people);
+            for figure in ["server_rss_bytes", "redis_used_bytes", "redis_bytes_per_person"] {
+                assert!(number(&line[figure]) > 0.0, "{figure}: {line:#}");
             }
-            assert!(load["p50_ms"].as_f64() <= load["p99_ms"].as_f64(), "{report:#}");
+            for (load, request) in
+                [("livez", "GET /livez"), ("poll", "GET /queue"), ("join", "GET /token/{userId}")]
+            {
+                let load = &line["loads"][load];
+                assert_eq!((&load["request"], &load["errors"]), (&json!(request), &json!(0)));
+                for figure in
+                    ["requests", "requests_per_second", "server_cpu_us_per_request", "p50_ms"]
+                {
+                    assert!(number(&load[figure]) > 0.0, "{figure}: {load:#}");
+                }
+                assert!(number(&load["p50_ms"]) <= number(&load["p99_ms"]), "{load:#}");
+            }
+            // The ticks of an open queue go on: a few commands a second, however many requests there are.
+            let commands = |load: &str| {
+                number(&line["loads"][load]["redis_commands_per_request"]).floor()
+            };
+            assert_eq!((commands("livez"), commands("poll")), (0.0, 0.0), "{line:#}");
+            assert!(commands("join") > 1.0, "a join is a script and what it does: {line:#}");
         }
-        // The ticks of an open queue go on: a few commands a second, however many requests there are.
-        let commands = |load: &str| {
-            report["loads"][load]["redis_commands_per_request"].as_f64().unwrap().floor()
-        };
-        assert_eq!((commands("livez"), commands("poll")), (0.0, 0.0), "{report:#}");
-        let joins = &report["loads"]["join"]["redis_commands_per_request"];
-        assert!(joins.as_f64() > Some(0.01), "joins share scripts, and what they do: {report:#}");
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_let_go_is_timed_and_its_scripts_are() {
+        let found = found("admission --waiting 2000").await;
+        assert!(number(&found["admitted"]) >= 1_800.0, "{found:#}");
+        assert!(number(&found["admitted_per_second"]) > 0.0, "{found:#}");
+        assert!(number(&found["script_calls"]) >= 2.0 * 1_800.0 / 400.0, "{found:#}");
+    }
+
+    #[tokio::test]
+    async fn no_shows_are_made_up_for() {
+        let found = found("no-shows --rate 10 --seconds 3").await;
+        assert!(number(&found["arrivals"]) > 0.0, "{found:#}");
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_is_left_is_taken_by_the_next() {
+        let found = found("turnover --turns 5").await;
+        assert_eq!(found["empty"]["count"], 5);
+    }
+
+    #[tokio::test]
+    async fn a_small_hall_is_sold_out_to_a_crowd() {
+        let found = found("seats --seats 6 --people 40").await;
+        for (rush, seats_max) in found["rushes"].as_array().unwrap().iter().zip([4, 1]) {
+            assert_eq!((&rush["seats_max"], &rush["seats_sold"]), (&json!(seats_max), &json!(6)));
+            let ends = ["bought", "let_go", "found_nothing", "ran_out", "sent_home"];
+            let people: f64 = ends.iter().map(|end| number(&rush[*end])).sum();
+            assert_eq!(people, 40.0, "everybody's visit has an end: {rush:#}");
+        }
+    }
+
+    #[tokio::test]
+    async fn queues_that_nobody_asks_for_are_watched() {
+        let found = found("idle --queues 3 --seconds 1").await;
+        assert_eq!((&found["idle"][0]["queues"], &found["idle"][1]["queues"]), (&json!(1), &json!(3)));
     }
 
     #[tokio::test]
@@ -86,7 +136,7 @@ mod sqlite {
             .status();
         assert!(written.await.unwrap().success());
 
-        let done = bench(home.path(), "").env("USHER_REDIS_SERVER", &redis).output().await.unwrap();
+        let done = bench(home.path(), "line").env("USHER_REDIS_SERVER", &redis).output().await.unwrap();
         let said = String::from_utf8(done.stderr).unwrap();
         assert_eq!((done.status.code(), said.lines().count()), (Some(1), 1), "{said}");
         assert!(said.starts_with("interrupted"), "{said}");
@@ -94,9 +144,18 @@ mod sqlite {
     }
 
     #[tokio::test]
+    async fn several_servers_need_stores_to_share() {
+        let home = tempfile::tempdir().unwrap();
+        let refused = bench(home.path(), "turnover --instances 2").output().await.unwrap();
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{said}");
+        assert!(said.contains("--database-url and --redis-url"), "{said}");
+    }
+
+    #[tokio::test]
     async fn a_bench_without_a_redis_server_says_so() {
         let home = tempfile::tempdir().unwrap();
-        let absent = bench(home.path(), "").env("USHER_REDIS_SERVER", "/no/redis").output().await;
+        let absent = bench(home.path(), "line").env("USHER_REDIS_SERVER", "/no/redis").output().await;
         let said = String::from_utf8(absent.unwrap().stderr).unwrap();
         assert!(said.contains("there is no /no/redis: install redis-server"), "{said}");
         assert_eq!(left_in(home.path()), [""; 0]);
@@ -109,10 +168,25 @@ stories_on_postgres! {
         let policy = app.operator.get("/admin/queues/main/policy").await.ok();
         let home = tempfile::tempdir().unwrap();
         let url = app.setting("USHER_DATABASE_URL");
-        let refused = bench(home.path(), &format!("--database-url {url}")).output().await.unwrap();
+        let refused = bench(home.path(), &format!("line --database-url {url}")).output().await.unwrap();
         let said = String::from_utf8(refused.stderr).unwrap();
         assert_eq!(refused.status.code(), Some(1), "{said}");
         assert_eq!(said, "the database has been in use: --database-url takes an empty one\n");
         assert_eq!(app.operator.get("/admin/queues/main/policy").await.ok(), policy);
+    }
+
+    async fn several_servers_keep_one_rate_and_one_cap(app: &TestApp) {
+        let [database, redis] = ["USHER_DATABASE_URL", "USHER_REDIS_URL"].map(|name| app.setting(name));
+        let stores = format!("--database-url {database} --redis-url {redis}");
+        let found = found(&format!("rate --rates 20,40 --seconds 6 --instances 2 {stores}")).await;
+        assert_eq!(found["instances"], 2);
+        for (queue, rate) in found["queues"].as_array().unwrap().iter().zip([20.0, 40.0]) {
+            assert_eq!(queue["active_peak"], queue["active_max"], "everybody rushed for it");
+            let rates = [rate, rate / 2.0];
+            for (stretch, rate) in queue["stretches"].as_array().unwrap().iter().zip(rates) {
+                assert_eq!(number(&stretch["rate_per_second"]), rate);
+                assert!(number(&stretch["turns"]) > 0.0, "{stretch:#}");
+            }
+        }
     }
 }
