@@ -7,8 +7,9 @@ import { sleep } from 'k6';
 import { SharedArray } from 'k6/data';
 import exec from 'k6/execution';
 import { Counter, Gauge, Rate, Trend } from 'k6/metrics';
-import { ask, askAtOnce, kindNames, operate } from './lib/contract.js';
-import { broken, figure, table } from './lib/table.js';
+import { ask, askAtOnce, operate } from './lib/contract.js';
+import { answeredInTime, summary, valueIn } from './lib/summary.js';
+import { figure } from './lib/table.js';
 
 // The size of the crowd scales everything else.
 const BUYERS = Number(__ENV.BUYERS || 5000);
@@ -115,8 +116,7 @@ export const options = {
     server_errors: ['count==0'],
     dropped_iterations: ['count==0'],
     iterations: [`count>=${BUYERS + lastVus + 1}`],
-    // The server answers or gives up within five seconds.
-    ...Object.fromEntries(kindNames.map((kind) => [`http_req_duration{name:${kind}}`, ['max<5000']])),
+    ...answeredInTime,
   },
   systemTags: ['name', 'scenario'],
   summaryTrendStats: ['count', 'med', 'p(95)', 'p(99)', 'max'],
@@ -352,7 +352,7 @@ export function teardown(sale) {
 }
 
 export function handleSummary({ metrics }) {
-  const value = (name, stat) => (metrics[name] ? metrics[name].values[stat] : 0);
+  const value = valueIn(metrics);
   const measured = value('measured_turns', 'count') / value('measured_seconds', 'count');
   const sale = [
     ['The sale', `${figure(BUYERS)} buyers in ${ARRIVAL_SECONDS} s`],
@@ -367,19 +367,9 @@ export function handleSummary({ metrics }) {
     ['invariants violated', figure(value('violations', 'value'))],
     ['answers outside the contract, 5xx, dropped', ['outside_contract', 'server_errors', 'dropped_iterations'].map((name) => value(name, 'count')).join(', ')],
   ];
-  const requests = kindNames.map((kind) => {
-    const of = (stat) => value(`http_req_duration{name:${kind}}`, stat);
-    return [kind, figure(of('count')), ...['med', 'p(95)', 'p(99)', 'max'].map((stat) => figure(of(stat), 1))];
+  return summary('on-sale', metrics, {
+    about: sale,
+    size: { buyers: BUYERS },
+    promise: 'every seat sold once, every debit once, rate and cap kept',
   });
-  const failures = broken(metrics);
-  const verdict = failures.length ? `FAIL\n  ${failures.join('\n  ')}` : 'PASS: every seat sold once, every debit once, rate and cap kept';
-  const head = ['Request', 'count', 'p50 ms', 'p95 ms', 'p99 ms', 'max ms'];
-  const figures = { buyers: BUYERS, machine: __ENV.MACHINE, at: new Date().toISOString(), verdict, sale, requests };
-  const json = `${JSON.stringify(figures, null, 2)}\n`;
-  const accepted = __ENV.ACCEPT && !failures.length ? { 'load-tests/accepted/on-sale.json': json } : {};
-  return {
-    stdout: `\n${table(sale)}\n\n${table([head, ...requests])}\n\non-sale: ${verdict}\n`,
-    'var/k6/on-sale.json': json,
-    ...accepted,
-  };
 }

@@ -206,7 +206,10 @@ impl Found {
         let table = findings(
             "Event streams",
             [
-                ("server RSS KiB a stream", format!("{:.1}", self.server_rss_bytes_per_stream as f64 / KIB)),
+                (
+                    "server RSS KiB a stream",
+                    format!("{:.1}", self.server_rss_bytes_per_stream as f64 / KIB),
+                ),
                 ("events a second", format!("{:.0}", self.events_per_second)),
                 ("server CPU µs an event", format!("{:.1}", self.server_cpu_us_per_event)),
                 ("age when told anew, p50 ms", millis(age.p50_ms)),

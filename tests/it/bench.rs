@@ -18,11 +18,7 @@ exec redis-server "$@"
 /// `usher bench` with these words, and all that it writes below `home`.
 fn bench(home: &Path, words: &str) -> Command {
     let mut command = Command::new(USHER);
-    command
-        .arg("bench")
-        .args(words.split_whitespace())
-        .env("TMPDIR", home)
-        .kill_on_drop(true);
+    command.arg("bench").args(words.split_whitespace()).env("TMPDIR", home).kill_on_drop(true);
     command
 }
 
@@ -79,9 +75,8 @@ mod sqlite {
                 assert!(number(&load["p50_ms"]) <= number(&load["p99_ms"]), "{load:#}");
             }
             // The ticks of an open queue go on: a few commands a second, however many requests there are.
-            let commands = |load: &str| {
-                number(&line["loads"][load]["redis_commands_per_request"]).floor()
-            };
+            let commands =
+                |load: &str| number(&line["loads"][load]["redis_commands_per_request"]).floor();
             assert_eq!((commands("livez"), commands("poll")), (0.0, 0.0), "{line:#}");
             assert!(commands("join") > 1.0, "a join is a script and what it does: {line:#}");
         }
@@ -121,7 +116,10 @@ mod sqlite {
     #[tokio::test]
     async fn queues_that_nobody_asks_for_are_watched() {
         let found = found("idle --queues 3 --seconds 1").await;
-        assert_eq!((&found["idle"][0]["queues"], &found["idle"][1]["queues"]), (&json!(1), &json!(3)));
+        assert_eq!(
+            (&found["idle"][0]["queues"], &found["idle"][1]["queues"]),
+            (&json!(1), &json!(3))
+        );
     }
 
     #[tokio::test]
@@ -136,7 +134,8 @@ mod sqlite {
             .status();
         assert!(written.await.unwrap().success());
 
-        let done = bench(home.path(), "line").env("USHER_REDIS_SERVER", &redis).output().await.unwrap();
+        let done =
+            bench(home.path(), "line").env("USHER_REDIS_SERVER", &redis).output().await.unwrap();
         let said = String::from_utf8(done.stderr).unwrap();
         assert_eq!((done.status.code(), said.lines().count()), (Some(1), 1), "{said}");
         assert!(said.starts_with("interrupted"), "{said}");
@@ -155,7 +154,8 @@ mod sqlite {
     #[tokio::test]
     async fn a_bench_without_a_redis_server_says_so() {
         let home = tempfile::tempdir().unwrap();
-        let absent = bench(home.path(), "line").env("USHER_REDIS_SERVER", "/no/redis").output().await;
+        let absent =
+            bench(home.path(), "line").env("USHER_REDIS_SERVER", "/no/redis").output().await;
         let said = String::from_utf8(absent.unwrap().stderr).unwrap();
         assert!(said.contains("there is no /no/redis: install redis-server"), "{said}");
         assert_eq!(left_in(home.path()), [""; 0]);
