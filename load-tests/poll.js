@@ -36,6 +36,7 @@ export const options = {
   thresholds: {
     ...promises,
     ...answeredInTime,
+    dropped_iterations: ['count==0'],
     // Everybody, and nobody twice; one more or less is the arrival rate's rounding.
     turns: [`count>=${PEOPLE - 1}`],
     told_sensibly: ['rate==1'],

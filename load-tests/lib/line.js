@@ -17,7 +17,6 @@ export const promises = {
   place_lost: ['count==0'],
   outside_contract: ['count==0'],
   server_errors: ['count==0'],
-  dropped_iterations: ['count==0'],
 };
 
 // A queue for this run; users of its own, so that a shop that runs already can be visited again.

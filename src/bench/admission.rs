@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use clap::{Args, value_parser};
 use serde::Serialize;
 use serde_json::json;
@@ -100,9 +100,14 @@ impl Admission {
         loop {
             let before = looks.last().context("there is a first look")?.admitted;
             let place = last.poll().await?;
-            ensure!(place.status == Status::Waiting, "the last in line was admitted too soon");
-            let position = place.position.context("the place of the last in line is in doubt")?;
-            let admitted = self.waiting.saturating_sub(position);
+            let admitted = match place.status {
+                Status::Active => self.waiting,
+                Status::Over => bail!("the last in line lost the turn"),
+                Status::Waiting => {
+                    let position = place.position.context("the last place is in doubt")?;
+                    self.waiting.saturating_sub(position)
+                }
+            };
             if admitted > before {
                 moved = Instant::now();
                 looks.push(Look { after: began.elapsed(), admitted });

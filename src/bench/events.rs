@@ -82,6 +82,9 @@ impl Events {
             "claim_seconds": CLAIM_SECONDS,
         });
         shop.operator.tune("main", &policy).await?;
+        let mut meter = Meter::new(shop.process()?, shop.redis().await?).await?;
+        // Before anybody came: what the joins leave in memory counts as the streams', rather than hiding them.
+        let before = meter.server.rss_bytes()?;
         // Nobody who listens is admitted.
         let in_front = self.rate * (self.seconds + 10);
         let users = 1..=in_front + self.streams + 1;
@@ -96,8 +99,6 @@ impl Events {
         people.sort_by_key(|person| person.place.position);
         let mut asking = people.pop().context("somebody asks")?;
         let listeners = people.split_off(in_front as usize);
-        let mut meter = Meter::new(shop.process()?, shop.redis().await?).await?;
-        let before = meter.server.rss_bytes()?;
         let streams = open(listeners).await?;
         sleep(SETTLING).await;
         let held = meter.server.rss_bytes()?.saturating_sub(before);
