@@ -78,7 +78,8 @@ mod sqlite {
             let commands =
                 |load: &str| number(&line["loads"][load]["redis_commands_per_request"]).floor();
             assert_eq!((commands("livez"), commands("poll")), (0.0, 0.0), "{line:#}");
-            assert!(commands("join") > 1.0, "a join is a script and what it does: {line:#}");
+            let joins = &line["loads"]["join"]["redis_commands_per_request"];
+            assert!(number(joins) > 0.01, "joins share scripts, and what they do: {line:#}");
         }
     }
 
