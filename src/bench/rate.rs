@@ -41,6 +41,7 @@ const ERROR_MAX: f64 = 0.01;
 pub struct Rate {
     /// Admissions a second, each of them in a queue of its own.
     #[arg(long, value_name = "RATE,…", value_delimiter = ',', default_value = "0.5,50,2000")]
+    #[arg(value_parser = rate)]
     rates: Vec<f64>,
     /// How long it is measured; half-way the rates are halved.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
@@ -156,6 +157,12 @@ impl Rate {
         rush(shop, &name).await?;
         Ok([first?, second?])
     }
+}
+
+/// A rate that a policy takes, and that moves at all.
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| (0.01..=20_000.0).contains(rate));
+    rate.ok_or_else(|| "is from 0.01 to 20000".to_owned())
 }
 
 fn name(queue: usize) -> String {
