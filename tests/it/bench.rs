@@ -104,6 +104,14 @@ mod sqlite {
     }
 
     #[tokio::test]
+    async fn people_who_listen_hear_how_the_line_moves() {
+        let found = found("events --streams 20 --rate 20 --seconds 3").await;
+        assert!(number(&found["events"]) >= 20.0, "{found:#}");
+        assert_eq!(found["silent"], 0, "{found:#}");
+        assert!(number(&found["age"]["max_ms"]) > 0.0, "{found:#}");
+    }
+
+    #[tokio::test]
     async fn a_small_hall_is_sold_out_to_a_crowd() {
         let found = found("seats --seats 6 --people 40").await;
         for (rush, seats_max) in found["rushes"].as_array().unwrap().iter().zip([4, 1]) {
