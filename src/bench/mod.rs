@@ -11,6 +11,7 @@
 
 mod admission;
 mod crowd;
+mod draw;
 mod events;
 mod http;
 mod idle;
@@ -63,6 +64,8 @@ enum What {
     Events(events::Events),
     /// A rush on a small hall, and who is let in for nothing.
     Seats(seats::Seats),
+    /// How long a draw of many people takes to open, and their places.
+    Draw(draw::Draw),
     /// What queues cost that nobody asks for.
     Idle(idle::Idle),
     /// A bare axum, for the line to be held against.
@@ -93,6 +96,7 @@ async fn measure(what: &What, site: &mut Site) -> anyhow::Result<Report> {
         What::Turnover(wanted) => wanted.measure(site).await,
         What::Events(wanted) => wanted.measure(site).await,
         What::Seats(wanted) => wanted.measure(site).await,
+        What::Draw(wanted) => wanted.measure(site).await,
         What::Idle(wanted) => wanted.measure(site).await,
         What::Noop => {
             http::noop::serve().await?;

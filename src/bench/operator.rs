@@ -67,6 +67,11 @@ impl Operator {
         self.0.ask(&asked, None, Some(policy)).await?.json::<Value>().map(drop)
     }
 
+    pub async fn announce_draw(&self, queue: &str) -> anyhow::Result<()> {
+        let asked = format!("POST /admin/queues/{queue}/draw");
+        self.0.ask(&asked, None, None).await?.json::<Value>().map(drop)
+    }
+
     /// A hall of one tier with so many seats, `1`, `2` and so on; the id of its concert.
     pub async fn make_concert(&self, queue: &str, seats: u64, price: u64) -> anyhow::Result<u64> {
         #[derive(Deserialize)]
