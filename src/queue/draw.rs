@@ -40,6 +40,10 @@ pub struct Order {
     epoch: Epoch,
     /// The numbers of the drawn, in the order of service.
     numbers: Box<[QueueNumber]>,
+    /// As which each of them came.
+    came_as: Box<[u32]>,
+    /// Where among them each stands, in the order of their coming.
+    at: Box<[u32]>,
 }
 
 impl fmt::Debug for Seed {
@@ -147,10 +151,17 @@ impl Order {
             }
             block[input % WORDS]
         };
-        let drawn = (1..=size).map(|n| shuffled(n, [0, 1, 2, 3], &mut word));
-        let mut numbers: Box<[_]> = drawn.map(|place| QueueNumber::of_draw(epoch, place)).collect();
-        numbers.sort_unstable();
-        Self { epoch, numbers }
+        let mut drawn: Vec<(QueueNumber, u32)> = (1..=size)
+            .map(|n| QueueNumber::of_draw(epoch, shuffled(n, [0, 1, 2, 3], &mut word)))
+            .zip(1..)
+            .collect();
+        drawn.sort_unstable();
+        let (numbers, came_as): (Vec<_>, Vec<u32>) = drawn.into_iter().unzip();
+        let mut at = vec![0; came_as.len()].into_boxed_slice();
+        for (n, index) in came_as.iter().zip(0..) {
+            at[*n as usize - 1] = index;
+        }
+        Self { epoch, numbers: numbers.into(), came_as: came_as.into(), at }
     }
 
     pub fn epoch(&self) -> Epoch {
@@ -160,6 +171,18 @@ impl Order {
     /// How many were drawn.
     pub fn size(&self) -> i64 {
         self.numbers.len() as i64
+    }
+
+    /// The number of whoever came as the n-th: what [`Draw::number`] computes, looked up.
+    pub fn number(&self, n: i64) -> Option<QueueNumber> {
+        let index = self.at.get(usize::try_from(n).ok()?.checked_sub(1)?)?;
+        self.numbers.get(*index as usize).copied()
+    }
+
+    /// As which somebody came: what [`Draw::draw_number`] computes, looked up.
+    pub fn draw_number(&self, number: QueueNumber) -> Option<i64> {
+        let index = self.numbers.binary_search(&number).ok()?;
+        self.came_as.get(index).map(|n| i64::from(*n))
     }
 
     /// The how-manieth of its epoch a number is to be served, from 1: the drawn in their order, then the others.
@@ -223,6 +246,12 @@ mod tests {
         let order = Order::of(&draw.seed, 3, 5_000);
         let places: BTreeSet<i64> = (1..=5_000).map(|n| order.place(draw.number(n))).collect();
         assert_eq!(places, (1..=5_000).collect());
+        for n in [1, 2, 4_999, 5_000] {
+            assert_eq!(order.number(n), Some(draw.number(n)));
+            assert_eq!(order.draw_number(draw.number(n)), Some(n));
+        }
+        assert_eq!((order.number(0), order.number(5_001)), (None, None));
+        assert_eq!(order.draw_number(draw.number(5_001)), None);
         let later = |n| order.place(QueueNumber(QueueNumber::base(3) + n));
         assert_eq!((later(1), later(2)), (5_001, 5_002));
         assert_eq!(order.place(QueueNumber(QueueNumber::base(2) + 9)), 0, "served long ago");

@@ -141,10 +141,13 @@ impl Queues {
             Code::QueueNotFound => unknown(),
             _ => error,
         })?;
+        let epoch = token.number.epoch();
         let number = || {
+            let known = line.known_order().filter(|order| order.epoch() == epoch);
+            let looked_up = known.and_then(|order| order.number(n));
             let queue = line.queue();
-            let draw = queue.draw.as_ref().filter(|draw| draw.epoch == token.number.epoch())?;
-            Some(draw.number(n))
+            let draw = queue.draw.as_ref().filter(|draw| draw.epoch == epoch)?;
+            Some(looked_up.unwrap_or_else(|| draw.number(n)))
         };
         let number = match number() {
             Some(number) => number,

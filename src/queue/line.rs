@@ -250,6 +250,13 @@ impl Line {
         }
     }
 
+    /// As which the owner of a number came to the draw, if he did.
+    pub fn draw_number(&self, number: QueueNumber) -> Option<i64> {
+        number.drawn()?;
+        let known = self.order.load().as_ref().and_then(|order| order.draw_number(number));
+        known.or_else(|| self.queue.load().draw_number(number))
+    }
+
     /// Takes the order of a draw.
     pub fn order(&self, order: Order) {
         self.order.store(Some(Arc::new(order)));

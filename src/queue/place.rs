@@ -168,7 +168,7 @@ impl Queues {
         Ok(Place {
             queue: queue.name.clone(),
             number: turn.number,
-            draw_number: queue.draw_number(turn.number),
+            draw_number: line.draw_number(turn.number),
             confirmed: queue.epoch,
             status: Status::Active { expires_at: turn.ends_at, poll_after_ms },
             reason: None,
@@ -203,7 +203,7 @@ impl Queues {
         };
         let status = Status::Waiting { position, eta, poll_after_ms: interval.poll_after_ms() };
         let confirmed = confirmed.unwrap_or(queue.epoch);
-        let draw_number = queue.draw_number(number);
+        let draw_number = line.draw_number(number);
         Place { queue: queue.name.clone(), number, draw_number, confirmed, status, reason }
     }
 }
