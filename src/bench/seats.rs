@@ -21,6 +21,8 @@ const PRICE: u64 = 5_000;
 const LET_GO: f64 = 0.1;
 /// People look at the hall for so long, and think so long before they pay.
 const THINK_SECONDS: (f64, f64) = (0.2, 2.0);
+/// What the server knows of its halls is a second old at most.
+const SEEN: Duration = Duration::from_secs(2);
 /// The hall as it is shown may be a second old: whoever was refused everywhere looks again, so many times in all.
 const LOOKS_MAX: usize = 4;
 
@@ -91,9 +93,14 @@ struct Held {
 impl Seats {
     pub async fn measure(&self, site: &mut Site) -> anyhow::Result<Report> {
         let shop = site.open(&[]).await?;
-        let mut rushes = vec![self.rush(&shop, self.seats_max).await?];
+        let mut halls = vec![self.build(&shop, self.seats_max).await?];
         if self.seats_max > 1 {
-            rushes.push(self.rush(&shop, 1).await?);
+            halls.push(self.build(&shop, 1).await?);
+        }
+        sleep(SEEN).await;
+        let mut rushes = Vec::new();
+        for hall in &halls {
+            rushes.push(self.rush(hall).await?);
         }
         let mut broken = shop.operator.check().await?.broken();
         for Rush { seats, seats_sold, .. } in &rushes {
@@ -137,16 +144,19 @@ impl Seats {
         Report::of(site, &how, &json!({ "rushes": rushes }), &[table(head, rows)], broken)
     }
 
-    async fn rush(&self, shop: &Shop, seats_max: u64) -> anyhow::Result<Rush> {
+    async fn build(&self, shop: &Shop, seats_max: u64) -> anyhow::Result<Hall> {
         let queue = format!("up-to-{seats_max}");
         shop.operator.make_queue(&queue, &json!({ "mode": "paused" })).await?;
         let concert_id = shop.operator.make_concert(&queue, self.seats, PRICE).await?;
-        let hall = &Hall { shop: shop.clone(), queue, concert_id, seats_max };
+        Ok(Hall { shop: shop.clone(), queue, concert_id, seats_max })
+    }
+
+    async fn rush(&self, hall: &Hall) -> anyhow::Result<Rush> {
         let bar = &progress::steps("people come, buy and go", self.people)?;
         let joining = (1..=self.people).map(|user| Person::join(&hall.shop, &hall.queue, user));
         let people = try_join_all(joining).await?;
         let began = Instant::now();
-        shop.operator.tune(&hall.queue, &json!({ "mode": "open" })).await?;
+        hall.shop.operator.tune(&hall.queue, &json!({ "mode": "open" })).await?;
         let visits = people.into_iter().map(async |person| {
             let visit = hall.visit(person).await?;
             bar.inc(1);
@@ -160,7 +170,7 @@ impl Seats {
         let (found_nothing, sent_home) = (count(Visit::FoundNothing), count(Visit::SentHome));
         let admitted = visits.len() - sent_home;
         Ok(Rush {
-            seats_max,
+            seats_max: hall.seats_max,
             people: visits.len(),
             admitted,
             bought: count(Visit::Bought),
@@ -170,7 +180,7 @@ impl Seats {
             ran_out: count(Visit::RanOut),
             sent_home,
             seats: self.seats,
-            seats_sold: shop.operator.seats_sold(concert_id).await?,
+            seats_sold: hall.shop.operator.seats_sold(hall.concert_id).await?,
             seconds: rounded(last.as_secs_f64()),
         })
     }
