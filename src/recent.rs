@@ -110,6 +110,11 @@ impl<T: Clone> Recent<T> {
         self.last.load().as_ref().map(|last| last.1.clone())
     }
 
+    /// Forgets it: what it was about has just been changed here.
+    pub fn forget(&self) {
+        self.last.store(None);
+    }
+
     /// An answer that was asked for less than `age_ms_max` ago.
     pub async fn get(
         &self,
@@ -158,6 +163,14 @@ mod tests {
         assert_eq!(recent.get(&clock, AGE_MS, async || Ok(2)).await.unwrap(), 1);
         clock.advance(Duration::from_millis(1));
         assert_eq!(recent.get(&clock, AGE_MS, async || Ok(3)).await.unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn what_is_forgotten_is_asked_for_anew() {
+        let (clock, recent) = (Clock::manual(0), Recent::default());
+        recent.get(&clock, AGE_MS, async || Ok(1)).await.unwrap();
+        recent.forget();
+        assert_eq!(recent.get(&clock, AGE_MS, async || Ok(2)).await.unwrap(), 2);
     }
 
     #[tokio::test]

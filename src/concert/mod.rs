@@ -146,10 +146,16 @@ impl Concerts {
         operator: &str,
     ) -> Result<ConcertId, Error> {
         let seats = request.seats()?;
-        self.inner
-            .sql
-            .create_concert(&request, &seats, queue, (operator, self.inner.clock.now_ms()))
-            .await
+        let by = (operator, self.inner.clock.now_ms());
+        let made = self.inner.sql.create_concert(&request, &seats, queue, by).await?;
+        self.forget_listing();
+        Ok(made)
+    }
+
+    /// Whoever has just changed the catalogue finds it changed; other instances show it within a second.
+    fn forget_listing(&self) {
+        self.inner.listing.forget();
+        self.inner.sums.forget();
     }
 
     pub async fn change(
@@ -160,10 +166,10 @@ impl Concerts {
         operator: &str,
     ) -> Result<(), Error> {
         change.check()?;
-        self.inner
-            .sql
-            .change_concert(id, change, queue_id, (operator, self.inner.clock.now_ms()))
-            .await
+        let by = (operator, self.inner.clock.now_ms());
+        self.inner.sql.change_concert(id, change, queue_id, by).await?;
+        self.forget_listing();
+        Ok(())
     }
 
     /// Every concert, started or not, with its sums.

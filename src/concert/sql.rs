@@ -136,6 +136,12 @@ impl Sql {
         queue_id: i64,
         (now, idle_since): (i64, i64),
     ) -> Result<Stock, Error> {
+        // Where nothing is sold there is nothing to count, least of all the turns of a great crowd.
+        let sells = "SELECT id FROM concert WHERE queue_id = $1 AND starts_at > $2 LIMIT 1";
+        let statement = self.statement(sells, [queue_id.into(), now.into()]);
+        if self.reader().query_one_raw(statement).await.map_err(from_db)?.is_none() {
+            return Ok(Stock::default());
+        }
         let sql = "SELECT
             (SELECT count(*) FROM seat s JOIN concert c ON c.id = s.concert_id
              WHERE c.queue_id = $1 AND c.starts_at > $2) AS seats,

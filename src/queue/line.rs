@@ -372,10 +372,12 @@ impl Line {
         }
     }
 
-    /// Whether seats, and not the operator, are what bounds the turns of those who wait: then each of them counts.
+    /// Whether each seat counts: seats, and not the operator, are what bounds the turns; or there are none, and a concert
+    /// may have been announced since.
     pub fn is_bound_by_stock(&self) -> bool {
-        let somebody_waits = self.snapshot.load().figures.waiting > 0;
-        somebody_waits && self.stock().free > 0 && self.cap() < self.queue.load().policy.active_max
+        let stock = self.stock();
+        let scarce = stock.free > 0 && self.cap() < self.queue.load().policy.active_max;
+        scarce || stock.seats == 0
     }
 }
 

@@ -3,6 +3,19 @@
 use crate::harness::*;
 
 stories! {
+    async fn a_concert_is_on_sale_as_soon_as_it_is_announced(app: &TestApp) {
+        app.get("/concerts").await.ok();
+        app.active_buyer().await.leave().await.no_content();
+
+        let concert = app.concert(["1", "2"]).await;
+
+        app.get(&format!("/concerts/{concert}/seats")).await.ok();
+        for _ in 0..5 {
+            app.buyer().join().await.ok();
+        }
+        assert_eq!(app.operator.queue("main").await["active"], 2, "one for each seat");
+    }
+
     async fn the_list_shows_what_is_free_held_and_sold(app: &TestApp) {
         let concert = app.concert(["1", "2", "3"]).await;
         let ann = app.rich_buyer(PRICE).await;
