@@ -35,7 +35,7 @@ struct Written<'a, F> {
 }
 
 impl Report {
-    /// `how` it was measured goes over the tables: `16 connections, …`.
+    /// `how` it was measured goes over the tables: `64 connections, …`.
     pub fn of(
         site: &Site,
         how: &str,

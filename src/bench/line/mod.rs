@@ -40,7 +40,7 @@ pub struct Line {
     #[arg(value_parser = value_parser!(u64).range(1..=3_600))]
     seconds: u64,
     /// Connections, each with one request at a time.
-    #[arg(long, value_name = "COUNT", default_value_t = 16)]
+    #[arg(long, value_name = "COUNT", default_value_t = 64)]
     #[arg(value_parser = value_parser!(u64).range(1..=4_096))]
     connections: u64,
 }
