@@ -341,7 +341,9 @@ impl Line {
             Mode::Open | Mode::Draining => match self.stock() {
                 Stock { seats: 1.., unsold: 0, .. } => Some(Reason::SoldOut),
                 Stock { seats: 1.., free: 0, .. } => Some(Reason::Full),
-                _ if queue.rate_at(now) <= 0.0 => Some(Reason::Paused),
+                _ if queue.rate_at(now) <= 0.0 || queue.policy.active_max == 0 => {
+                    Some(Reason::Paused)
+                }
                 _ => self.was_lowered(now).then_some(Reason::RateLowered),
             },
         }

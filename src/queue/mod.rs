@@ -283,6 +283,9 @@ impl Queues {
             tracing::debug!(queue.name = %line.queue().name, %error, "the draw was not opened here");
         }
         // Without SQL the line moves no further, but everybody can be told where he stands.
+        if let Err(error) = self.open_draw(line).await {
+            tracing::debug!(queue.name = %line.queue().name, %error, "the draw was not opened here");
+        }
         if let Err(error) = self.count_stock(line, STOCK_MS).await {
             tracing::debug!(queue.name = %line.queue().name, %error, "the stock was not counted anew");
         }

@@ -130,6 +130,7 @@ impl Queues {
     /// A queue with its figures of this moment.
     pub async fn detail(&self, line: &Line) -> Result<QueueDetail, Error> {
         let (queue, now) = (line.queue(), self.clock.now_ms());
+        self.open_draw(line).await?;
         self.count_stock(line, STOCK_MS).await?;
         // Without Redis the figures are old, and `state` says so.
         let fresh = match self.redis_line(line).await {

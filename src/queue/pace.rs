@@ -64,6 +64,13 @@ pub struct Eta {
     pub high: i64,
 }
 
+impl Eta {
+    /// This estimate where it may take up to so many seconds, whatever the pace was so far.
+    pub fn at_most(self, seconds: i64) -> Self {
+        Self { high: self.high.max(seconds.min(ETA_SECONDS_MAX)), ..self }
+    }
+}
+
 impl Pace {
     /// This pace when the line stands like this. What was seen under another policy, in another epoch, or while nobody
     /// waited or nobody was let in says nothing of what comes.

@@ -175,6 +175,15 @@ impl Queues {
         })
     }
 
+    /// While every turn is taken the line moves as they end, which is after a session each at the latest.
+    fn turns_are_over_in(&self, line: &Line, snapshot: &Snapshot, position: i64) -> i64 {
+        let cap = line.cap().max(1);
+        if snapshot.figures.active < cap {
+            return 0;
+        }
+        line.queue().policy.session_seconds.saturating_mul((position + cap - 1) / cap)
+    }
+
     /// A waiting place by this snapshot. `confirmed` is the epoch in which Redis knows of it: none while that is in doubt.
     pub(super) fn waiting(
         &self,
@@ -191,7 +200,10 @@ impl Queues {
             None => Some(Reason::Rebuilding),
         };
         let stands = reason.is_some_and(Reason::stops);
-        let eta = position.filter(|_| !stands).and_then(|at| snapshot.pace.flow().eta(at));
+        let eta = position.filter(|_| !stands).and_then(|at| {
+            let eta = snapshot.pace.flow().eta(at)?;
+            Some(eta.at_most(self.turns_are_over_in(line, snapshot, at)))
+        });
         let interval = Interval {
             // Before a draw everybody has everybody before him.
             position: last_seen.unwrap_or(snapshot.figures.waiting.max(1)),
