@@ -25,6 +25,8 @@ pub mod chance;
 pub mod clock;
 /// Settings.
 pub mod config;
+/// Where a test lets the process die.
+pub mod crash;
 /// The operators' command line.
 pub mod ctl;
 /// Settings and machines, looked over before a start.

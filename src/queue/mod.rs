@@ -279,9 +279,6 @@ impl Queues {
     }
 
     async fn look_again(&self, line: &Line, came: i64) -> Result<(), Error> {
-        if let Err(error) = self.open_draw(line).await {
-            tracing::debug!(queue.name = %line.queue().name, %error, "the draw was not opened here");
-        }
         // Without SQL the line moves no further, but everybody can be told where he stands.
         if let Err(error) = self.open_draw(line).await {
             tracing::debug!(queue.name = %line.queue().name, %error, "the draw was not opened here");

@@ -61,6 +61,7 @@ const BELOW: &[&str] = &[
     "src/chance",
     "src/clock",
     "src/config/",
+    "src/crash",
     "src/embedded",
     "src/error",
     "src/ids",

@@ -1,0 +1,1 @@
+//! Models of what Usher promises, small enough to look at every state.
