@@ -101,7 +101,9 @@ impl Queues {
         }
         let (snapshot, epoch) = (line.snapshot(), line.epoch());
         let certain = seen.is_ok() && !line.is_in_doubt();
-        if certain && confirmed == epoch && number > snapshot.figures.serving {
+        // A line in which nobody waits has lost him, or has not been looked at since he came.
+        let waits = number > snapshot.figures.serving && snapshot.figures.waiting > 0;
+        if certain && confirmed == epoch && waits {
             return Ok(Found::Waiting(self.waiting(line, &snapshot, number, Some(epoch))));
         }
         // Boxed, so that a poll from memory is small.
