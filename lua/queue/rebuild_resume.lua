@@ -15,7 +15,7 @@ Why   Whoever is back by now is counted now: from here on places are told, and t
       longer: a person who is never answered stops nobody.
 ]]
 local generation, line, wait = KEYS[1], KEYS[2], KEYS[3]
-local epoch, now, longer, epochs_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local epoch, now, longer, epochs_max = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 
 if redis.call('GET', generation) ~= epoch then
   return { 'STALE' }
@@ -29,7 +29,7 @@ if longer > pause_until and extended < 3 then
   redis.call('HSET', line, 'pause_until', longer, 'extended', extended + 1)
   return { 'PAUSED' }
 end
-if now < pause_until then
+if tonumber(now) < pause_until then
   return { 'PAUSED' }
 end
 local base, ahead = 2 ^ 40, {}
@@ -38,5 +38,5 @@ local last = math.max(serving_epoch, epoch - epochs_max)
 for later = tonumber(epoch), last + 1, -1 do
   ahead[#ahead + 1] = redis.call('ZCOUNT', wait, '-inf', string.format('(%.0f', later * base))
 end
-redis.call('HSET', line, 'pause_until', 0, 'taken', 0, 'ahead', table.concat(ahead, ' '), 'last_ms', ARGV[2])
+redis.call('HSET', line, 'pause_until', 0, 'taken', 0, 'ahead', table.concat(ahead, ' '), 'last_ms', now)
 return { 'RESUMED' }

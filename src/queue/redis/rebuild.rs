@@ -6,7 +6,7 @@ use crate::ids::{QueueNumber, UserId};
 use crate::queue::sql::Look;
 use crate::redis::keys::QueueKeys;
 use crate::redis::script::{
-    Arg, ENTER, REBUILD_BEGIN, REBUILD_FILL, REBUILD_PUBLISH, REBUILD_RESUME,
+    Arg, ENTER, REBUILD_BEGIN, REBUILD_FILL, REBUILD_PUBLISH, REBUILD_RESUME, Reply,
 };
 
 /// Later epochs than the one that is served of which it is known how many wait before them.
@@ -145,19 +145,21 @@ impl RedisLine<'_> {
         let keys = [generation, line, wait, pend, turns].map(String::as_str);
         let mut reply = ENTER.call(self.on(), keys, [self.epoch(), now.into()], rest).await?;
         match reply.text()?.as_str() {
-            "ENTERED" => {}
-            "STALE" => return Ok(None),
-            word => return Err(reply.unknown(word)),
-        }
-        let mut one = || {
-            let (standing, number) = (reply.text()?, QueueNumber(reply.int()?));
-            match standing.as_str() {
-                "waiting" => Ok(Standing::Waiting),
-                "active" => Ok(Standing::Active),
-                "other" => Ok(Standing::Other(number)),
-                word => Err(reply.unknown(word)),
+            "ENTERED" => {
+                people.iter().map(|_| standing(&mut reply)).collect::<Result<_, _>>().map(Some)
             }
-        };
-        people.iter().map(|_| one()).collect::<Result<_, _>>().map(Some)
+            "STALE" => Ok(None),
+            word => Err(reply.unknown(word)),
+        }
+    }
+}
+
+fn standing(reply: &mut Reply) -> Result<Standing, Error> {
+    let (standing, number) = (reply.text()?, QueueNumber(reply.int()?));
+    match standing.as_str() {
+        "waiting" => Ok(Standing::Waiting),
+        "active" => Ok(Standing::Active),
+        "other" => Ok(Standing::Other(number)),
+        word => Err(reply.unknown(word)),
     }
 }
