@@ -1,5 +1,7 @@
 //! Faults against real servers: people buy, machines fail, and a checker reads what happened.
 
+pub mod checker;
 pub mod history;
+pub mod rows;
 
 fn main() {}
