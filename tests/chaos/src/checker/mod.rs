@@ -61,6 +61,10 @@ pub fn verdict(history: &[Record], rows: &Rows) -> Verdict {
             return verdict;
         }
     };
+    if INVARIANTS.is_empty() {
+        let what = "no invariant is checked".to_owned();
+        verdict.violations.push(Violation { invariant: "run", what });
+    }
     for (invariant, check) in INVARIANTS {
         let Finding { looked, broken } = check(&facts);
         verdict.counts.insert(invariant, looked);
@@ -75,8 +79,9 @@ impl Verdict {
         self.unknown_ratio <= UNKNOWN_RATIO_MAX
     }
 
+    /// A verdict that no invariant took part in is no pass.
     pub fn holds(&self) -> bool {
-        self.counts_as_run() && self.violations.is_empty()
+        self.counts_as_run() && !self.counts.is_empty() && self.violations.is_empty()
     }
 
     /// The invariants that had nothing to look at.
