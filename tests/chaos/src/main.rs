@@ -2,6 +2,8 @@
 
 pub mod checker;
 pub mod history;
+pub mod people;
+pub mod recorder;
 pub mod rows;
 
 fn main() {}
