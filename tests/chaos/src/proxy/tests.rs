@@ -1,0 +1,1 @@
+//! Each trick once, on real servers.
