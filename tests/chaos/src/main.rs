@@ -3,6 +3,7 @@
 pub mod checker;
 pub mod history;
 pub mod people;
+pub mod proxy;
 pub mod recorder;
 pub mod rows;
 
