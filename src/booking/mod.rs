@@ -11,11 +11,13 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::concert::{Concert, Concerts};
+use crate::crash_point;
 use crate::error::{Code, Error};
 use crate::ids::{BookingId, ConcertId, IdempotencyKey, QueueName, QueueNumber, SeatId, UserId};
 use crate::queue::{Line, Queues, Status};
 use crate::redis::Redis;
 use crate::sql::Sql;
+use crate::sql::together::Together;
 use redis::{Marked, RedisSeats};
 pub use sql::{Booking, BookingStatus, HoldOutcome};
 
@@ -37,6 +39,7 @@ struct Inner {
     clock: Clock,
     concerts: Concerts,
     queues: Queues,
+    holds: Together<Hold>,
     grace_ms: i64,
 }
 
@@ -52,7 +55,7 @@ pub struct HoldSeats {
 }
 
 /// A wish that the catalogue can meet: the concert is on sale, the seats exist, the policy allows as many.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Hold {
     pub queue_id: i64,
     pub number: QueueNumber,
@@ -76,7 +79,8 @@ impl Bookings {
         queues: Queues,
         grace_ms: i64,
     ) -> Self {
-        Self { inner: Arc::new(Inner { sql, redis, clock, concerts, queues, grace_ms }) }
+        let holds = Together::new(sql.clone(), clock.clone());
+        Self { inner: Arc::new(Inner { sql, redis, clock, concerts, queues, holds, grace_ms }) }
     }
 
     /// Holds all of the seats or none.
@@ -89,7 +93,7 @@ impl Bookings {
             return Err(Error::WrongQueue { queue: concert.queue });
         }
         let line = self.inner.queues.line(&concert.queue).await?;
-        let hold = self.price(&line, &concert, wish).await?;
+        let hold = Arc::new(self.price(&line, &concert, wish).await?);
         let held = self.mark_and_grant(&line, &hold).await;
         match &held {
             Ok(booking) => {
@@ -107,7 +111,7 @@ impl Bookings {
     }
 
     /// Redis may refuse, SQL grants; and where SQL refuses, Redis is told.
-    async fn mark_and_grant(&self, line: &Arc<Line>, hold: &Hold) -> Result<Booking, Error> {
+    async fn mark_and_grant(&self, line: &Arc<Line>, hold: &Arc<Hold>) -> Result<Booking, Error> {
         let marks = self.marks(line, hold.concert).await?;
         match self.mark_with_patience(line, &marks, hold).await? {
             Marked::Held => {}
@@ -118,7 +122,10 @@ impl Bookings {
             Marked::NotActive => return Err(not_yet(None, RETRY_AFTER)),
             Marked::Stale => return Err(Error::queue_rebuilding()),
         }
-        match self.inner.sql.hold(hold, &self.inner.clock).await {
+        crash_point!("hold.after_mark");
+        let granted = self.inner.holds.grant(hold.clone()).await;
+        crash_point!("hold.before_answer");
+        match granted {
             Ok(HoldOutcome::Held(booking)) => {
                 self.shorten_marks(&marks, &booking).await;
                 Ok(booking)

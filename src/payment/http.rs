@@ -73,7 +73,7 @@ pub async fn pay(
     let wish = PayBooking { user: wish.user_id, booking: wish.booking_id, key };
     let payments = app.payment.clone();
     let booking_id = wish.booking;
-    let receipt = app.detached(async move { payments.pay(&wish).await }).await?;
+    let receipt = app.detached(async move { payments.pay(wish).await }).await?;
     Ok(Json(Receipt {
         payment_result: PaymentResult::Paid,
         payment_id: receipt.id,

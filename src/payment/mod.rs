@@ -1,4 +1,5 @@
-//! Money: balances, top-ups and payments. One transaction each, in SQL alone; Redis never sees money.
+//! Money: balances, top-ups and payments. In SQL alone, where payments of many people share
+//! transactions; Redis never sees money.
 
 pub mod http;
 pub mod ledger;
@@ -10,9 +11,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::booking::Bookings;
 use crate::clock::Clock;
+use crate::crash_point;
 use crate::error::{Code, Error};
 use crate::ids::{BookingId, IdempotencyKey, UserId};
 use crate::sql::Sql;
+use crate::sql::together::Together;
 pub use ledger::{AMOUNT_MAX, BALANCE_MAX, Movement, Transfer, TransferKind};
 pub use sql::Paid;
 
@@ -26,12 +29,13 @@ struct Inner {
     sql: Sql,
     clock: Clock,
     bookings: Bookings,
+    payments: Together<PayBooking>,
     /// What is told to Redis after the answer is told before the process stops.
     work: TaskTracker,
 }
 
 /// A wish to pay for a booking.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct PayBooking {
     pub user: UserId,
     pub booking: BookingId,
@@ -48,12 +52,13 @@ pub struct TopUp {
 
 impl Payments {
     pub fn new(sql: Sql, clock: Clock, bookings: Bookings, work: TaskTracker) -> Self {
-        Self { inner: Arc::new(Inner { sql, clock, bookings, work }) }
+        let payments = Together::new(sql.clone(), clock.clone());
+        Self { inner: Arc::new(Inner { sql, clock, bookings, payments, work }) }
     }
 
     /// Pays once, however often it is asked; every repetition gets the same receipt.
-    pub async fn pay(&self, wish: &PayBooking) -> Result<Transfer, Error> {
-        match self.inner.sql.pay(wish, &self.inner.clock).await? {
+    pub async fn pay(&self, wish: PayBooking) -> Result<Transfer, Error> {
+        match self.inner.payments.grant(Arc::new(wish)).await? {
             Paid::Before { receipt } => Ok(receipt),
             Paid::Now { receipt, booking, turn_ended } => {
                 metrics::counter!("usher_payments_total").increment(1);
@@ -75,6 +80,7 @@ impl Payments {
             {
                 bookings.turn_ended(&line, booking.user, booking.number).await;
             }
+            crash_point!("pay.after_redis");
         });
     }
 

@@ -6,6 +6,8 @@ pub mod audit;
 pub mod check;
 pub mod entity;
 mod look;
+pub mod rows;
+pub mod together;
 
 pub use look::Look;
 

@@ -1,24 +1,59 @@
-//! Holding seats in SQL: a seat is held when, and only when, the primary key of `seat_claim` took its row.
+//! Holding seats in SQL, many wishes in one transaction: a seat is held when, and only when, the primary key of
+//! `seat_claim` took its row. What the rows say is read in `seen.rs`; here it is decided, and then written.
 
-use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction,
-    EntityTrait, QueryFilter, QueryOrder, QuerySelect, Value,
-};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
+use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter};
+use serde_json::json;
+
+use super::seen::{Seen, see};
 use super::{Booking, BookingStatus};
 use crate::booking::{Hold, HoldSeats};
 use crate::clock::Clock;
+use crate::crash_point;
 use crate::error::{Code, Error};
 use crate::ids::{ConcertId, IdempotencyKey, SeatId, UserId};
-use crate::sql::entity::{booking, turn};
-use crate::sql::{Sql, awaited, commit, from_db, get, placeholders, retried, violated};
+use crate::sql::entity::{booking, seat_claim, turn};
+use crate::sql::rows::list;
+use crate::sql::together::{Answers, Wish};
+use crate::sql::{Sql, commit, from_db, get};
 
 /// What SQL made of a hold.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum HoldOutcome {
     Held(Booking),
     Taken(Vec<SeatId>),
     NotActive,
+}
+
+/// What a hold touches. A turn and a key are a person's.
+#[derive(PartialEq, Eq, Hash)]
+pub enum Touched {
+    Person(UserId),
+    Seat(ConcertId, SeatId),
+}
+
+impl Wish for Hold {
+    type Granted = HoldOutcome;
+    type Thing = Touched;
+
+    fn things(&self) -> Vec<Touched> {
+        let seats = self.seats.iter().map(|seat| Touched::Seat(self.concert, seat.clone()));
+        std::iter::once(Touched::Person(self.user)).chain(seats).collect()
+    }
+
+    fn key(&self) -> Option<&IdempotencyKey> {
+        self.key.as_ref()
+    }
+
+    async fn grant(holds: &[Arc<Self>], sql: &Sql, clock: &Clock) -> Result<Answers<Self>, Error> {
+        sql.hold(holds, clock).await
+    }
+
+    fn again(granted: &HoldOutcome) -> HoldOutcome {
+        granted.clone()
+    }
 }
 
 impl Sql {
@@ -29,135 +64,249 @@ impl Sql {
         clock: &Clock,
     ) -> Result<Option<Booking>, Error> {
         let Some(key) = &wish.key else { return Ok(None) };
-        let seats = (wish.concert, wish.seats.as_slice());
-        by_key(self.reader(), (wish.user, key), seats, clock.now_ms()).await
-    }
-
-    /// Holds every seat or none; the same wish of the same person finds the hold it made before.
-    pub async fn hold(&self, hold: &Hold, clock: &Clock) -> Result<HoldOutcome, Error> {
-        let outcome = retried(|| self.hold_once(hold, clock)).await;
-        outcome.map_err(|error| awaited(error, hold.key.as_ref()))
-    }
-
-    async fn hold_once(&self, hold: &Hold, clock: &Clock) -> Result<HoldOutcome, Error> {
-        let transaction = self.begin().await?;
-        let turn = turn::Entity::find_by_id((hold.queue_id, hold.number.0))
-            .lock_exclusive()
-            .one(&transaction)
+        let row = booking::Entity::find()
+            .filter(booking::Column::UserId.eq(wish.user.0))
+            .filter(booking::Column::IdemKey.eq(key.as_str()))
+            .one(self.reader())
             .await
             .map_err(from_db)?;
-        let now = clock.now_ms();
-        let live = |turn: &turn::Model| {
-            turn.user_id == hold.user.0
-                && turn.ended_at.is_none()
-                && (turn.claimed_at.is_none() || now < turn.ends_at)
-        };
-        let Some(turn) = turn.filter(live) else { return Ok(HoldOutcome::NotActive) };
-        if let Some(earlier) = earlier(&transaction, hold, now).await? {
-            return Ok(HoldOutcome::Held(earlier));
-        }
-        within_limit(&transaction, hold, now).await?;
-        let booking = insert(&transaction, hold, now).await?;
-        let got =
-            self.claim_seats(&transaction, hold, (booking.id, booking.expires_at), now).await?;
-        if got.len() < hold.seats.len() {
-            // Dropped without a commit: a request that loses leaves nothing behind.
-            return Ok(HoldOutcome::Taken(
-                hold.seats.iter().filter(|seat| !got.contains(seat)).cloned().collect(),
-            ));
-        }
-        let ends_at = if turn.claimed_at.is_some() { turn.ends_at } else { now + hold.session_ms };
-        let claimed = turn::ActiveModel {
-            queue_id: Set(turn.queue_id),
-            seq: Set(turn.seq),
-            claimed_at: Set(turn.claimed_at.or(Some(now))),
-            ends_at: Set(ends_at),
-            closes_at: Set(turn.closes_at.max(ends_at).max(booking.expires_at)),
-            ..Default::default()
-        };
-        claimed.update(&transaction).await.map_err(from_db)?;
-        commit(transaction).await?;
-        Booking::try_from(booking).map(HoldOutcome::Held)
+        row.map(|row| answered(row, (wish.concert, &wish.seats), clock.now_ms())).transpose()
     }
 
-    /// Takes the seats that are free or whose hold has lapsed; says which it got.
+    /// Holds for each wish every seat or none; the same wish of the same person finds the hold it made before.
+    async fn hold(&self, holds: &[Arc<Hold>], clock: &Clock) -> Result<Answers<Hold>, Error> {
+        let transaction = self.begin().await?;
+        let seen = see((self, &transaction), holds, clock).await?;
+        let decided: Vec<_> = holds.iter().map(|hold| seen.decide(hold)).collect();
+        let granted = |(hold, decided): (&Arc<Hold>, &Result<_, _>)| {
+            matches!(decided, Ok(None)).then(|| hold.clone())
+        };
+        let granted: Vec<Arc<Hold>> = holds.iter().zip(&decided).filter_map(granted).collect();
+        let mut made = HashMap::new();
+        if !granted.is_empty() {
+            made = self.make(&transaction, &granted, &seen).await?;
+            crash_point!("hold.before_commit");
+            commit(transaction).await?;
+            crash_point!("hold.after_commit");
+        }
+        let answers = holds.iter().zip(decided).map(|(hold, decided)| match decided? {
+            Some(outcome) => Ok(outcome),
+            // Another request of the same person has used the key for other seats, at the same instant.
+            None => made.remove(&hold.user).unwrap_or_else(|| Err(key_reused())),
+        });
+        Ok(answers.collect())
+    }
+
+    /// Writes holds that nothing speaks against; by person.
+    async fn make(
+        &self,
+        transaction: &DatabaseTransaction,
+        holds: &[Arc<Hold>],
+        seen: &Seen,
+    ) -> Result<HashMap<UserId, Result<HoldOutcome, Error>>, Error> {
+        let rows = self.insert(transaction, holds, seen.now).await?;
+        let by_user = holds.iter().map(|hold| (hold.user.0, hold)).collect::<HashMap<_, _>>();
+        let made: Vec<(&Arc<Hold>, booking::Model)> = rows
+            .into_iter()
+            .filter_map(|row| by_user.get(&row.user_id).map(|hold| (*hold, row)))
+            .collect();
+        let got = self.claim_seats(transaction, &made, seen.now).await?;
+        let (mut outcomes, mut kept, mut lost) = (HashMap::new(), Vec::new(), Vec::new());
+        for (hold, row) in made {
+            let has = |seat: &&SeatId| got.contains(&(row.id, seat.as_str().to_owned()));
+            let taken: Vec<SeatId> = hold.seats.iter().filter(|seat| !has(seat)).cloned().collect();
+            if taken.is_empty() {
+                outcomes.insert(hold.user, Booking::try_from(row.clone()).map(HoldOutcome::Held));
+                kept.push((hold, row));
+            } else {
+                outcomes.insert(hold.user, Ok(HoldOutcome::Taken(taken)));
+                lost.push(row.id);
+            }
+        }
+        // Another instance took a seat at the same instant: a request that loses leaves nothing behind.
+        unmake(transaction, lost).await?;
+        self.claim_turns(transaction, &kept, seen).await?;
+        Ok(outcomes)
+    }
+
+    async fn insert(
+        &self,
+        transaction: &DatabaseTransaction,
+        holds: &[Arc<Hold>],
+        now: i64,
+    ) -> Result<Vec<booking::Model>, Error> {
+        let rows = self.rows(&[
+            ("queue_id", "BIGINT"),
+            ("turn_seq", "BIGINT"),
+            ("user_id", "BIGINT"),
+            ("concert_id", "BIGINT"),
+            ("seats", "TEXT"),
+            ("seat_count", "BIGINT"),
+            ("amount", "BIGINT"),
+            ("expires_at", "BIGINT"),
+            ("idem_key", "TEXT"),
+        ]);
+        let insert = format!(
+            "INSERT INTO booking (queue_id, turn_seq, user_id, concert_id, seats, seat_count, amount, status, made_at,
+                expires_at, idem_key)
+             SELECT queue_id, turn_seq, user_id, concert_id, seats, seat_count, amount, 'held', $2, expires_at, idem_key
+             FROM {rows} WHERE TRUE ORDER BY user_id
+             ON CONFLICT (user_id, idem_key) DO NOTHING RETURNING *"
+        );
+        let rows = list(holds.iter().map(|hold| {
+            json!({
+                "queue_id": hold.queue_id,
+                "turn_seq": hold.number.0,
+                "user_id": hold.user.0,
+                "concert_id": hold.concert.0,
+                "seats": SeatId::join(&hold.seats),
+                "seat_count": hold.seats.len(),
+                "amount": hold.amount,
+                "expires_at": now + hold.hold_ms,
+                "idem_key": hold.key.as_ref().map(IdempotencyKey::as_str),
+            })
+        }));
+        let statement = self.statement(&insert, [rows, now.into()]);
+        booking::Entity::find().from_raw_sql(statement).all(transaction).await.map_err(from_db)
+    }
+
+    /// Takes the seats that are free or whose hold has lapsed, in the house's order; says which booking got which.
     async fn claim_seats(
         &self,
         transaction: &DatabaseTransaction,
-        hold: &Hold,
-        (booking, until): (i64, i64),
+        made: &[(&Arc<Hold>, booking::Model)],
         now: i64,
-    ) -> Result<Vec<SeatId>, Error> {
-        let mut seats = hold.seats.clone();
-        seats.sort_unstable();
+    ) -> Result<HashSet<(i64, String)>, Error> {
+        let rows = self.rows(&[
+            ("concert_id", "BIGINT"),
+            ("seat_id", "TEXT"),
+            ("booking_id", "BIGINT"),
+            ("until", "BIGINT"),
+        ]);
         let claim = format!(
-            "INSERT INTO seat_claim (concert_id, seat_id, booking_id, until) VALUES {}
+            "INSERT INTO seat_claim (concert_id, seat_id, booking_id, until)
+             SELECT concert_id, seat_id, booking_id, until FROM {rows} WHERE TRUE ORDER BY concert_id, seat_id {}
              ON CONFLICT (concert_id, seat_id) DO UPDATE SET booking_id = excluded.booking_id, until = excluded.until
-             WHERE seat_claim.until IS NOT NULL AND seat_claim.until <= $1 RETURNING seat_id",
-            placeholders(2, 4, seats.len())
+             WHERE seat_claim.until IS NOT NULL AND seat_claim.until <= $2 RETURNING booking_id, seat_id",
+            self.lock("COLLATE \"C\"")
         );
-        let rows = seats.iter().flat_map(|seat| {
-            let row: [Value; 4] =
-                [hold.concert.0.into(), seat.as_str().into(), booking.into(), until.into()];
-            row
+        // Holds of one instance have one grace.
+        let grace_ms = made.iter().map(|(hold, _)| hold.grace_ms).max().unwrap_or(0);
+        let seats = made.iter().flat_map(|(hold, row)| {
+            hold.seats.iter().map(|seat| {
+                json!({
+                    "concert_id": row.concert_id,
+                    "seat_id": seat,
+                    "booking_id": row.id,
+                    "until": row.expires_at,
+                })
+            })
         });
-        let values: Vec<Value> =
-            std::iter::once((now - hold.grace_ms).into()).chain(rows).collect();
-        let got =
-            transaction.query_all_raw(self.statement(&claim, values)).await.map_err(from_db)?;
-        got.iter()
-            .map(|row| Ok(SeatId::parse(&get::<String>(row, "seat_id")?)))
-            .filter_map(Result::transpose)
-            .collect()
+        let statement = self.statement(&claim, [list(seats), (now - grace_ms).into()]);
+        let got = transaction.query_all_raw(statement).await.map_err(from_db)?;
+        got.iter().map(|row| Ok((get(row, "booking_id")?, get(row, "seat_id")?))).collect()
+    }
+
+    /// Claims the turns of these holds, where nobody has; each counts until its hold is over.
+    async fn claim_turns(
+        &self,
+        transaction: &DatabaseTransaction,
+        kept: &[(&Arc<Hold>, booking::Model)],
+        seen: &Seen,
+    ) -> Result<(), Error> {
+        let rows = self.rows(&[
+            ("queue_id", "BIGINT"),
+            ("seq", "BIGINT"),
+            ("claimed_at", "BIGINT"),
+            ("ends_at", "BIGINT"),
+            ("closes_at", "BIGINT"),
+        ]);
+        let claim = format!(
+            "UPDATE turn SET claimed_at = v.claimed_at, ends_at = v.ends_at, closes_at = v.closes_at
+             FROM {rows} WHERE turn.queue_id = v.queue_id AND turn.seq = v.seq"
+        );
+        let turns = kept.iter().filter_map(|(hold, row)| {
+            let turn = seen.turn(hold)?;
+            let fresh = seen.now + hold.session_ms;
+            let ends_at = if turn.claimed_at.is_some() { turn.ends_at } else { fresh };
+            Some(json!({
+                "queue_id": turn.queue_id,
+                "seq": turn.seq,
+                "claimed_at": turn.claimed_at.unwrap_or(seen.now),
+                "ends_at": ends_at,
+                "closes_at": turn.closes_at.max(ends_at).max(row.expires_at),
+            }))
+        });
+        let statement = self.statement(&claim, [list(turns)]);
+        transaction.execute_raw(statement).await.map(drop).map_err(from_db)
     }
 }
 
-/// The booking that this very wish made before, if there is one.
-async fn earlier(
-    transaction: &DatabaseTransaction,
-    hold: &Hold,
-    now: i64,
-) -> Result<Option<Booking>, Error> {
-    let seats = (hold.concert, hold.seats.as_slice());
-    if let Some(key) = &hold.key
-        && let Some(booking) = by_key(transaction, (hold.user, key), seats, now).await?
-    {
-        return Ok(Some(booking));
+impl Seen {
+    /// What becomes of a wish; `None` when nothing speaks against it.
+    fn decide(&self, hold: &Hold) -> Result<Option<HoldOutcome>, Error> {
+        let seats = (hold.concert, hold.seats.as_slice());
+        let live = |turn: &&turn::Model| turn.claimed_at.is_none() || self.now < turn.ends_at;
+        if self.turn(hold).filter(live).is_none() {
+            return Ok(Some(HoldOutcome::NotActive));
+        }
+        if let Some(row) = self.by_key.get(&hold.user) {
+            let booking = answered(row.clone(), seats, self.now)?;
+            return Ok(Some(HoldOutcome::Held(booking)));
+        }
+        let earlier = self.held.get(&hold.user).and_then(|rows| {
+            rows.iter().find(|row| row.expires_at > self.now && is_of(row, seats))
+        });
+        if let Some(row) = earlier {
+            return Booking::try_from(row.clone()).map(|booking| Some(HoldOutcome::Held(booking)));
+        }
+        let had = self.had.get(&hold.user).copied().unwrap_or(0);
+        if let Some(seats_max) = hold.seats_per_user_max
+            && had + hold.seats.len() as i64 > seats_max
+        {
+            return Err(Error::refused(
+                Code::PurchaseLimit,
+                format!("at most {seats_max} seats a person for this concert"),
+            ));
+        }
+        let taken: Vec<SeatId> =
+            hold.seats.iter().filter(|seat| self.is_taken(hold, seat)).cloned().collect();
+        Ok((!taken.is_empty()).then_some(HoldOutcome::Taken(taken)))
     }
-    let mine = booking::Entity::find()
-        .filter(booking::Column::QueueId.eq(hold.queue_id))
-        .filter(booking::Column::UserId.eq(hold.user.0))
-        .filter(booking::Column::Status.eq(BookingStatus::Held.as_str()))
-        .order_by_asc(booking::Column::Id)
-        .all(transaction)
+}
+
+/// Takes bookings back that did not get all their seats.
+async fn unmake(transaction: &DatabaseTransaction, bookings: Vec<i64>) -> Result<(), Error> {
+    if bookings.is_empty() {
+        return Ok(());
+    }
+    seat_claim::Entity::delete_many()
+        .filter(seat_claim::Column::BookingId.is_in(bookings.iter().copied()))
+        .exec(transaction)
         .await
         .map_err(from_db)?;
-    let live = mine.into_iter().find(|row| row.expires_at > now && is_of(row, seats));
-    live.map(Booking::try_from).transpose()
+    booking::Entity::delete_many()
+        .filter(booking::Column::Id.is_in(bookings))
+        .exec(transaction)
+        .await
+        .map(drop)
+        .map_err(from_db)
 }
 
 /// The answer that a key had at first, for as long as the hold was not in vain.
-async fn by_key(
-    connection: &impl ConnectionTrait,
-    (user, key): (UserId, &IdempotencyKey),
+fn answered(
+    row: booking::Model,
     seats: (ConcertId, &[SeatId]),
     now: i64,
-) -> Result<Option<Booking>, Error> {
-    let row = booking::Entity::find()
-        .filter(booking::Column::UserId.eq(user.0))
-        .filter(booking::Column::IdemKey.eq(key.as_str()))
-        .one(connection)
-        .await
-        .map_err(from_db)?;
-    let Some(row) = row else { return Ok(None) };
+) -> Result<Booking, Error> {
     if !is_of(&row, seats) {
         return Err(key_reused());
     }
     let booking = Booking::try_from(row)?.at(now);
     match booking.status {
-        BookingStatus::Held => Ok(Some(booking)),
+        BookingStatus::Held => Ok(booking),
         BookingStatus::Paid => {
-            Ok(Some(Booking { status: BookingStatus::Held, paid_at: None, ..booking }))
+            Ok(Booking { status: BookingStatus::Held, paid_at: None, ..booking })
         }
         BookingStatus::Expired | BookingStatus::Cancelled => {
             Err(Error::refused(Code::HoldExpired, "the hold of this key is over"))
@@ -171,62 +320,4 @@ fn is_of(row: &booking::Model, (concert, seats): (ConcertId, &[SeatId])) -> bool
 
 fn key_reused() -> Error {
     Error::refused(Code::IdempotencyKeyReuse, "this key held other seats")
-}
-
-/// Refuses more seats than one person may have of a concert.
-async fn within_limit(
-    transaction: &DatabaseTransaction,
-    hold: &Hold,
-    now: i64,
-) -> Result<(), Error> {
-    let Some(seats_max) = hold.seats_per_user_max else { return Ok(()) };
-    let mine = booking::Entity::find()
-        .filter(booking::Column::UserId.eq(hold.user.0))
-        .filter(booking::Column::ConcertId.eq(hold.concert.0))
-        .filter(
-            booking::Column::Status
-                .is_in([BookingStatus::Held.as_str(), BookingStatus::Paid.as_str()]),
-        )
-        .all(transaction)
-        .await
-        .map_err(from_db)?;
-    let counts = |row: &&booking::Model| {
-        row.status == BookingStatus::Paid.as_str() || row.expires_at + hold.grace_ms > now
-    };
-    let had: i64 = mine.iter().filter(counts).map(|row| row.seat_count).sum();
-    if had + hold.seats.len() as i64 > seats_max {
-        return Err(Error::refused(
-            Code::PurchaseLimit,
-            format!("at most {seats_max} seats a person for this concert"),
-        ));
-    }
-    Ok(())
-}
-
-async fn insert(
-    transaction: &DatabaseTransaction,
-    hold: &Hold,
-    now: i64,
-) -> Result<booking::Model, Error> {
-    let row = booking::ActiveModel {
-        queue_id: Set(hold.queue_id),
-        turn_seq: Set(hold.number.0),
-        user_id: Set(hold.user.0),
-        concert_id: Set(hold.concert.0),
-        seats: Set(SeatId::join(&hold.seats)),
-        seat_count: Set(hold.seats.len() as i64),
-        amount: Set(hold.amount),
-        status: Set(BookingStatus::Held.as_str().to_owned()),
-        made_at: Set(now),
-        expires_at: Set(now + hold.hold_ms),
-        idem_key: Set(hold.key.as_ref().map(|key| key.as_str().to_owned())),
-        ..Default::default()
-    };
-    row.insert(transaction).await.map_err(|error| {
-        if violated(&error, "booking_key_is_unique") || violated(&error, "booking.idem_key") {
-            key_reused()
-        } else {
-            from_db(error)
-        }
-    })
 }

@@ -1,10 +1,11 @@
-//! Bookings in SQL: reading, cancelling, leaving, expiring. How one begins stands in `hold.rs`.
+//! Bookings in SQL: reading, cancelling, leaving, expiring. How one begins stands in `hold.rs`, what it sees in `seen.rs`.
 //!
 //! Locks are taken in one order everywhere: turn, booking, seat claims by seat, account. Instants are judged by a clock
 //! read after the locks are held.
 
 mod claims;
 mod hold;
+mod seen;
 
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -14,6 +15,7 @@ use sea_orm::{
 
 use super::missing;
 use crate::clock::Clock;
+use crate::crash_point;
 use crate::error::{Code, Error};
 use crate::ids::{BookingId, ConcertId, QueueNumber, SeatId, UserId};
 use crate::sql::entity::{booking, seat_claim, turn};
@@ -171,6 +173,7 @@ impl Sql {
             row.update(&transaction).await.map_err(from_db)?;
         }
         commit(transaction).await?;
+        crash_point!("cancel.after_commit");
         Ok(booking)
     }
 
@@ -216,6 +219,7 @@ impl Sql {
         let ids: Vec<i64> = bookings.iter().map(|booking| booking.id.0).collect();
         self.set_cancelled(&transaction, &ids).await?;
         commit(transaction).await?;
+        crash_point!("leave.after_commit");
         Ok(bookings)
     }
 
@@ -292,7 +296,7 @@ impl Sql {
 }
 
 /// The turn and the booking, locked in this order; the booking is this user's, or missing.
-pub(crate) async fn locked(
+async fn locked(
     transaction: &DatabaseTransaction,
     id: BookingId,
     user: UserId,
@@ -308,7 +312,7 @@ pub(crate) async fn locked(
 }
 
 /// Until when other live holds of the same person in the same queue last; 0 when there is none.
-pub(crate) async fn held_until(
+async fn held_until(
     transaction: &DatabaseTransaction,
     booking: &Booking,
     now: i64,
