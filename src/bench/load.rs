@@ -5,21 +5,22 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
+use hyper::Method;
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::header::{HOST, HeaderName};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderName};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::times::Times;
 
-pub type Request = hyper::Request<Empty<Bytes>>;
+pub type Request = hyper::Request<Full<Bytes>>;
 pub type Value = hyper::header::HeaderValue;
 
-type Connection = http1::Connection<TokioIo<TcpStream>, Empty<Bytes>>;
-type Sender = http1::SendRequest<Empty<Bytes>>;
+type Connection = http1::Connection<TokioIo<TcpStream>, Full<Bytes>>;
+type Sender = http1::SendRequest<Full<Bytes>>;
 
 const TOKEN_AUTH: HeaderName = HeaderName::from_static("token-auth");
 /// As much of a wrong answer as fits a sentence.
@@ -27,12 +28,21 @@ const TOLD_CHARS_MAX: usize = 300;
 
 /// A `GET`.
 pub fn request(host: &Value, path: &str, token: Option<&Value>) -> Request {
-    let mut request = Request::new(Empty::new());
+    let mut request = Request::new(Full::default());
     *request.uri_mut() = path.parse().expect("a path is made of letters, digits and slashes");
     request.headers_mut().insert(HOST, host.clone());
     if let Some(token) = token {
         request.headers_mut().insert(TOKEN_AUTH, token.clone());
     }
+    request
+}
+
+/// A `POST` of JSON.
+pub fn post(host: &Value, path: &str, token: &Value, body: String) -> Request {
+    let mut request = request(host, path, Some(token));
+    *request.method_mut() = Method::POST;
+    request.headers_mut().insert(CONTENT_TYPE, Value::from_static("application/json"));
+    *request.body_mut() = Full::from(body);
     request
 }
 
@@ -44,7 +54,7 @@ pub struct Load {
 /// What came of a load.
 pub struct Tally {
     pub answered: u64,
-    /// Answers other than 200, or without what a right one holds.
+    /// Answers other than a success, or without what a right one holds.
     pub wrong: u64,
     pub first_wrong: Option<String>,
     pub took: Duration,
@@ -115,7 +125,7 @@ impl Tally {
     fn count(&mut self, took: Duration, status: u16, body: &[u8], hear: impl Fn(&[u8]) -> bool) {
         self.answered += 1;
         self.times.record(took);
-        if status != 200 || !hear(body) {
+        if !(200..300).contains(&status) || !hear(body) {
             self.wrong += 1;
             self.first_wrong.get_or_insert_with(|| {
                 let body = String::from_utf8_lossy(body);

@@ -6,8 +6,8 @@
 //! of the processes.
 //!
 //! One file a bench says what is asked and in which order. They share `server`, which starts and stops; `load` and
-//! `crowd`, who are counted, and `people`, who wait and buy; `operator`, who tunes; `meter` and `redis`, which read what
-//! it took; `progress` and `report`, which tell.
+//! `crowd`, who are counted, and `people`, who wait and buy; `operator`, who tunes; `postgres`, which is started beside;
+//! `meter` and `redis`, which read what it took; `progress` and `report`, which tell.
 
 mod admission;
 mod crowd;
@@ -21,10 +21,12 @@ mod meter;
 mod no_shows;
 mod operator;
 mod people;
+mod postgres;
 mod progress;
 mod rate;
 mod redis;
 mod report;
+mod sale;
 mod seats;
 mod server;
 mod times;
@@ -64,6 +66,8 @@ enum What {
     Events(events::Events),
     /// A rush on a small hall, and who is let in for nothing.
     Seats(seats::Seats),
+    /// Durable bookings and payments a second, beside the database's own tool.
+    Sale(sale::Sale),
     /// How long a draw of many people takes to open, and their places.
     Draw(draw::Draw),
     /// What queues cost that nobody asks for.
@@ -96,6 +100,7 @@ async fn measure(what: &What, site: &mut Site) -> anyhow::Result<Report> {
         What::Turnover(wanted) => wanted.measure(site).await,
         What::Events(wanted) => wanted.measure(site).await,
         What::Seats(wanted) => wanted.measure(site).await,
+        What::Sale(wanted) => wanted.measure(site).await,
         What::Draw(wanted) => wanted.measure(site).await,
         What::Idle(wanted) => wanted.measure(site).await,
         What::Noop => {

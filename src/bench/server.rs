@@ -17,6 +17,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use super::http::Door;
 use super::meter::Process;
 use super::operator::Operator;
+use super::postgres::Postgres;
 use super::redis::Redis;
 use crate::config::SETTINGS;
 
@@ -46,6 +47,7 @@ pub struct Stores {
 pub struct Site {
     pub stores: Stores,
     processes: Vec<Served>,
+    postgres: Option<Postgres>,
 }
 
 /// One process that was started.
@@ -73,6 +75,10 @@ impl Stores {
             && self.database_url.as_ref().is_some_and(|url| url.starts_with("postgres"))
     }
 
+    pub fn use_sqlite(&mut self) {
+        self.database_url = None;
+    }
+
     pub fn database(&self) -> &'static str {
         let url = self.database_url.as_deref().unwrap_or_default();
         if url.starts_with("postgres") { "PostgreSQL" } else { "SQLite" }
@@ -81,7 +87,7 @@ impl Stores {
 
 impl Site {
     pub fn of(stores: Stores) -> Self {
-        Self { stores, processes: Vec::new() }
+        Self { stores, processes: Vec::new(), postgres: None }
     }
 
     /// One server of stores that nobody has been to.
@@ -168,10 +174,30 @@ impl Site {
         self.processes.last_mut().context("it was pushed just now")
     }
 
+    /// The PostgreSQL of the servers to come: the given one, or one that is started now.
+    pub async fn postgres(&mut self) -> anyhow::Result<String> {
+        if let Some(url) = &self.stores.database_url {
+            ensure!(self.stores.database() == "PostgreSQL", "this bench wants a PostgreSQL");
+            return Ok(url.clone());
+        }
+        let postgres = self.postgres.insert(Postgres::start().await?);
+        self.stores.database_url = Some(postgres.url());
+        Ok(postgres.url())
+    }
+
+    /// What it has spent, if it was started here.
+    pub fn postgres_cpu(&self) -> anyhow::Result<Option<Duration>> {
+        self.postgres.as_ref().map(Postgres::cpu).transpose()
+    }
+
     /// Stops everything, and removes what it wrote.
     pub async fn stop(self) -> anyhow::Result<()> {
         let stopping = self.processes.into_iter().map(Served::stop);
-        futures_util::future::join_all(stopping).await.into_iter().collect()
+        let stopped = futures_util::future::join_all(stopping).await.into_iter().collect();
+        match self.postgres {
+            Some(postgres) => postgres.stop().await.and(stopped),
+            None => stopped,
+        }
     }
 }
 

@@ -26,6 +26,9 @@ const SEEN_MAX: usize = 1_024;
 /// A wish that waited so long is not begun: whoever made it is about to be told that nobody knows.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// A transaction whose database has fallen silent is given up: each statement is to answer in two seconds.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A wish that SQL grants, in one transaction with others of its kind.
 pub trait Wish: Eq + Send + Sync + 'static {
     type Granted: Clone + Send + 'static;
@@ -100,18 +103,16 @@ async fn write<W: Wish>(sql: Sql, clock: Clock, mut coming: mpsc::Receiver<Asked
     let mut waiting = VecDeque::new();
     while let Some(batch) = next_batch(&mut coming, &mut waiting).await {
         let wishes: Vec<Arc<W>> = batch.iter().map(|shared| shared.wish.clone()).collect();
-        // Whatever happens to these, the next ones are written.
-        let granted = AssertUnwindSafe(retried(|| W::grant(&wishes, &sql, &clock)));
-        match granted.catch_unwind().await {
-            Ok(Ok(answers)) => {
+        match granted(&wishes, &sql, &clock).await {
+            Ok(answers) => {
                 batch.into_iter().zip(answers).for_each(|(shared, answer)| shared.tell(answer));
             }
             // It may have happened: nothing is done again by us. Or it was one anyway.
-            Ok(Err(error)) if is_unknown(&error) || batch.len() == 1 => {
+            Err(error) if is_unknown(&error) || batch.len() == 1 => {
                 batch.into_iter().for_each(|shared| shared.tell(Err(error.shared())));
             }
             // Nothing of it happened. Only the one that failed fails, and the others do not wait for it.
-            _ => batch.into_iter().for_each(|shared| {
+            Err(_) => batch.into_iter().for_each(|shared| {
                 tokio::spawn(write_alone(sql.clone(), clock.clone(), shared));
             }),
         }
@@ -119,12 +120,23 @@ async fn write<W: Wish>(sql: Sql, clock: Clock, mut coming: mpsc::Receiver<Asked
 }
 
 async fn write_alone<W: Wish>(sql: Sql, clock: Clock, shared: Shared<W>) {
-    let wishes = [shared.wish.clone()];
-    let answer = retried(|| W::grant(&wishes, &sql, &clock)).await;
-    let only = answer.and_then(|mut answers| {
-        answers.pop().unwrap_or_else(|| Err(Error::bug("a wish got no answer")))
-    });
-    shared.tell(only);
+    let answers = granted(&[shared.wish.clone()], &sql, &clock).await;
+    let unanswered = || Err(Error::bug("a wish got no answer"));
+    shared.tell(answers.and_then(|mut answers| answers.pop().unwrap_or_else(unanswered)));
+}
+
+/// Whatever happens to these wishes, and however long it takes, the next ones are written.
+async fn granted<W: Wish>(
+    wishes: &[Arc<W>],
+    sql: &Sql,
+    clock: &Clock,
+) -> Result<Answers<W>, Error> {
+    let granted = AssertUnwindSafe(retried(|| W::grant(wishes, sql, clock))).catch_unwind();
+    match tokio::time::timeout(WRITE_TIMEOUT, granted).await {
+        Ok(Ok(granted)) => granted,
+        Ok(Err(_)) => Err(Error::bug("writing wishes panicked")),
+        Err(elapsed) => Err(Error::OutcomeUnknown { source: elapsed.into() }),
+    }
 }
 
 /// Waits for somebody, and takes who can go together; `None` when nobody can come any more.

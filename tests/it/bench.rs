@@ -1,6 +1,8 @@
 //! `usher bench` as anybody runs it: the real program, in small, and what it leaves behind. How fast it was is nobody's
 //! assertion.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use tokio::process::Command;
@@ -38,6 +40,8 @@ fn left_in(home: &Path) -> Vec<String> {
 /// What it found, having done so without a word of complaint and left nothing behind.
 async fn found(words: &str) -> Value {
     let home = tempfile::tempdir().unwrap();
+    // A PostgreSQL that a bench starts is another user's.
+    std::fs::set_permissions(home.path(), Permissions::from_mode(0o711)).unwrap();
     let done = bench(home.path(), words).arg("--json").output().await.unwrap();
     assert!(done.status.success() && done.stderr.is_empty(), "{done:?}");
     assert_eq!(left_in(home.path()), [""; 0]);
@@ -119,6 +123,24 @@ mod sqlite {
             let ends = ["bought", "let_go", "found_nothing", "ran_out", "sent_home"];
             let people: f64 = ends.iter().map(|end| number(&rush[*end])).sum();
             assert_eq!(people, 40.0, "everybody's visit has an end: {rush:#}");
+        }
+    }
+
+    /// It starts a PostgreSQL of its own beside.
+    #[tokio::test]
+    async fn a_sale_is_measured_beside_the_databases_own_tool() {
+        let found = found("sale --people 120 --alone 10 --connections 8 --seconds 1").await;
+        let rates = found["rates"].as_array().unwrap();
+        let named =
+            |rate: &Value| format!("{} {}", rate["what"], rate["database"]).replace('"', "");
+        assert_eq!(
+            rates.iter().map(named).collect::<Vec<_>>(),
+            ["bookings PostgreSQL", "payments PostgreSQL", "bookings SQLite", "payments SQLite"]
+        );
+        for rate in rates {
+            for figure in ["per_second", "beside_per_second", "ratio", "server_cpu_us"] {
+                assert!(number(&rate[figure]) >= 0.0, "{figure}: {rate:#}");
+            }
         }
     }
 

@@ -27,4 +27,5 @@ mod rebuild;
 mod restart;
 mod schedule;
 mod tidy;
+mod together;
 mod tune;

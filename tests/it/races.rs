@@ -39,12 +39,27 @@ stories! {
         }
     }
 
-    async fn one_booking_paid_a_hundred_times(app: &TestApp) {
+    async fn two_people_ask_for_one_seat_a_thousand_times(app: &TestApp) {
+        let concert = app.hall().await;
+        let crowd = crowd(app, 2).await;
+
+        let wishes = (0..1_000).map(|n| crowd[n % 2].hold(concert, ["A-1"]));
+        let answers = join_all(wishes).await;
+
+        assert_eq!((count(&answers, 201), count(&answers, 409)), (500, 500));
+        let of = |n: usize| answers.iter().skip(n).step_by(2).map(|answer| answer.status);
+        let winner = usize::from(answers[1].status == 201);
+        assert!(of(winner).all(|status| status == 201), "whoever has it is told so every time");
+        assert_eq!(crowd[winner].bookings().await.len(), 1);
+        assert!(crowd[1 - winner].bookings().await.is_empty());
+    }
+
+    async fn one_booking_paid_a_thousand_times(app: &TestApp) {
         let concert = app.concert(["1"]).await;
         let ann = app.rich_buyer(5 * PRICE).await;
         let booking = ann.hold(concert, ["1"]).await.held();
 
-        let answers = join_all((0..100).map(|_| ann.pay(booking))).await;
+        let answers = join_all((0..1_000).map(|_| ann.pay(booking))).await;
 
         let receipt = answers[0].clone().paid();
         for answer in answers {
@@ -59,10 +74,10 @@ stories! {
         let first = ann.hold(concert, ["A-1"]).await.held();
         let second = ann.hold(concert, ["A-2"]).await.held();
 
-        let payments = (0..40).map(|n| ann.pay(if n % 2 == 0 { first } else { second }));
+        let payments = (0..1_000).map(|n| ann.pay(if n % 2 == 0 { first } else { second }));
         let answers = join_all(payments).await;
 
-        assert_eq!((count(&answers, 200), count(&answers, 402)), (20, 20));
+        assert_eq!((count(&answers, 200), count(&answers, 402)), (500, 500));
         assert_eq!(ann.balance().await, 0);
         let statuses = [ann.status_of(first).await, ann.status_of(second).await];
         assert_eq!(statuses.iter().filter(|status| *status == "paid").count(), 1);

@@ -49,8 +49,9 @@ impl Home {
     }
 
     pub async fn run(&self, statement: &str) {
-        let name = self.postgres.as_deref().expect("only PostgreSQL is reached by another client");
-        let sql = connect(&postgres_url(name)).await;
+        let file = self.directory.path().join("usher.db");
+        let url = self.database_url().unwrap_or_else(|| format!("sqlite://{}", file.display()));
+        let sql = connect(&url).await;
         run(&sql, statement).await;
         sql.close().await.unwrap();
     }
