@@ -164,6 +164,8 @@ impl Sale {
         let paid = self.pay(&hall, site, bookings).await?;
         let simple = postgres::pgbench(url, self.seconds, &["-N"]).await?;
         rates.push(paid.rate(("payments", "PostgreSQL"), ("pgbench -N", simple, 1.0)));
+        // Nobody waits here for PostgreSQL to notice by itself how large its tables have become.
+        postgres::run(url, "ANALYZE").await?;
         broken.extend(hall.audit(self.people).await?);
         Ok(())
     }

@@ -59,7 +59,7 @@ const CHECKS: &[(&str, &str, &str)] = &[
             FROM transfer t WHERE t.user_id = a.user_id)"),
     ("M3", "a debit has its paid booking",
         "SELECT count(*) AS n FROM transfer t WHERE t.kind = 'purchase' AND NOT EXISTS
-            (SELECT 1 FROM booking b WHERE CAST(b.id AS TEXT) = t.ref AND b.status = 'paid' AND b.amount = t.amount AND b.user_id = t.user_id)"),
+            (SELECT 1 FROM booking b WHERE b.id = CAST(t.ref AS BIGINT) AND b.status = 'paid' AND b.amount = t.amount AND b.user_id = t.user_id)"),
     ("M3b", "a paid booking has its debit",
         "SELECT count(*) AS n FROM booking b WHERE b.status = 'paid' AND NOT EXISTS
             (SELECT 1 FROM transfer t WHERE t.kind = 'purchase' AND t.ref = CAST(b.id AS TEXT))"),

@@ -46,7 +46,9 @@ stories! {
         let wishes = (0..1_000).map(|n| crowd[n % 2].hold(concert, ["A-1"]));
         let answers = join_all(wishes).await;
 
-        assert_eq!((count(&answers, 201), count(&answers, 409)), (500, 500));
+        for answer in &answers {
+            assert!(matches!(answer.status, 201 | 409), "{answer}");
+        }
         let of = |n: usize| answers.iter().skip(n).step_by(2).map(|answer| answer.status);
         let winner = usize::from(answers[1].status == 201);
         assert!(of(winner).all(|status| status == 201), "whoever has it is told so every time");
