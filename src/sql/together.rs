@@ -15,8 +15,9 @@ use crate::clock::Clock;
 use crate::error::{Code, Error};
 use crate::ids::IdempotencyKey;
 
-/// Wishes in one transaction: on SQLite, which has one writer, ticks and claims wait no longer than these take.
-const WISHES_MAX: usize = 100;
+/// Wishes in one transaction, as many as a tick admits: on SQLite, which has one writer, ticks and claims wait no longer
+/// than these take.
+const WISHES_MAX: usize = 250;
 /// What they touch together, so that no statement grows without bound.
 const THINGS_MAX: usize = 1_000;
 /// Wishes that wait to be looked at; one more is refused at once.
