@@ -121,7 +121,7 @@ async fn write<W: Wish>(sql: Sql, clock: Clock, mut coming: mpsc::Receiver<Asked
 }
 
 async fn write_alone<W: Wish>(sql: Sql, clock: Clock, shared: Shared<W>) {
-    let answers = granted(&[shared.wish.clone()], &sql, &clock).await;
+    let answers = granted(std::slice::from_ref(&shared.wish), &sql, &clock).await;
     let unanswered = || Err(Error::bug("a wish got no answer"));
     shared.tell(answers.and_then(|mut answers| answers.pop().unwrap_or_else(unanswered)));
 }
