@@ -17,7 +17,7 @@ use crate::ids::{BookingId, ConcertId, IdempotencyKey, QueueName, QueueNumber, S
 use crate::queue::{Line, Queues, Status};
 use crate::redis::Redis;
 use crate::sql::Sql;
-use crate::sql::together::Together;
+use crate::sql::writer::Writer;
 use redis::{Marked, RedisSeats};
 pub use sql::{Booking, BookingStatus, HoldOutcome};
 
@@ -39,7 +39,7 @@ struct Inner {
     clock: Clock,
     concerts: Concerts,
     queues: Queues,
-    holds: Together<Hold>,
+    holds: Writer<Hold>,
     grace_ms: i64,
 }
 
@@ -79,7 +79,7 @@ impl Bookings {
         queues: Queues,
         grace_ms: i64,
     ) -> Self {
-        let holds = Together::new(sql.clone(), clock.clone());
+        let holds = Writer::new(sql.clone(), clock.clone());
         Self { inner: Arc::new(Inner { sql, redis, clock, concerts, queues, holds, grace_ms }) }
     }
 

@@ -15,7 +15,7 @@ use crate::crash_point;
 use crate::error::{Code, Error};
 use crate::ids::{BookingId, IdempotencyKey, UserId};
 use crate::sql::Sql;
-use crate::sql::together::Together;
+use crate::sql::writer::Writer;
 pub use ledger::{AMOUNT_MAX, BALANCE_MAX, Movement, Transfer, TransferKind};
 pub use sql::Paid;
 
@@ -29,7 +29,7 @@ struct Inner {
     sql: Sql,
     clock: Clock,
     bookings: Bookings,
-    payments: Together<PayBooking>,
+    payments: Writer<PayBooking>,
     /// What is told to Redis after the answer is told before the process stops.
     work: TaskTracker,
 }
@@ -52,7 +52,7 @@ pub struct TopUp {
 
 impl Payments {
     pub fn new(sql: Sql, clock: Clock, bookings: Bookings, work: TaskTracker) -> Self {
-        let payments = Together::new(sql.clone(), clock.clone());
+        let payments = Writer::new(sql.clone(), clock.clone());
         Self { inner: Arc::new(Inner { sql, clock, bookings, payments, work }) }
     }
 

@@ -7,7 +7,7 @@ pub mod check;
 pub mod entity;
 mod look;
 pub mod rows;
-pub mod together;
+pub mod writer;
 
 pub use look::Look;
 

@@ -16,7 +16,7 @@ use crate::error::{Code, Error};
 use crate::ids::{ConcertId, IdempotencyKey, SeatId, UserId};
 use crate::sql::entity::{booking, seat_claim, turn};
 use crate::sql::rows::list;
-use crate::sql::together::{Answers, Wish};
+use crate::sql::writer::{Answers, Wish};
 use crate::sql::{Sql, commit, from_db, get};
 
 /// What SQL made of a hold.

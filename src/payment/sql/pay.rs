@@ -17,7 +17,7 @@ use crate::ids::{IdempotencyKey, UserId};
 use crate::payment::{Movement, PayBooking, Transfer, TransferKind};
 use crate::sql::entity::turn;
 use crate::sql::rows::list;
-use crate::sql::together::{Answers, Wish};
+use crate::sql::writer::{Answers, Wish};
 use crate::sql::{Sql, commit, from_db};
 
 /// What paying came to.

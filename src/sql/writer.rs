@@ -56,7 +56,7 @@ pub type Answers<W> = Vec<Answer<W>>;
 pub type Answer<W> = Result<<W as Wish>::Granted, Error>;
 
 /// The way to the one task that writes wishes of a kind.
-pub struct Together<W: Wish>(mpsc::Sender<Asked<W>>);
+pub struct Writer<W: Wish>(mpsc::Sender<Asked<W>>);
 
 /// Somebody with a wish.
 struct Asked<W: Wish> {
@@ -71,7 +71,7 @@ struct Shared<W: Wish> {
     tell: Vec<oneshot::Sender<Answer<W>>>,
 }
 
-impl<W: Wish> Together<W> {
+impl<W: Wish> Writer<W> {
     pub fn new(sql: Sql, clock: Clock) -> Self {
         let (ask, coming) = mpsc::channel(COMING_MAX);
         tokio::spawn(write(sql, clock, coming));
