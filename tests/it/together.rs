@@ -115,17 +115,17 @@ stories! {
     async fn a_hold_that_the_database_cannot_write_fails_alone(on: &Database) {
         let app = TestApp::begin(*on).await;
         let concert = app.hall().await;
-        let crowd = crowd(&app, 40).await;
-        let guilty = unlucky(&app, &crowd[20]);
+        let crowd = crowd(&app, 100).await;
+        let guilty = unlucky(&app, &crowd[50]);
         refuse_rows(&app, *on, "booking", guilty.user_id).await;
 
-        let seats: Vec<String> = (1..=40).map(|n| format!("A-{n}")).collect();
+        let seats: Vec<String> = (1..=100).map(|n| format!("A-{n}")).collect();
         let wishes = crowd.iter().zip(&seats).map(async |(buyer, seat)| {
             let buyer = if buyer.user_id == guilty.user_id { &guilty } else { buyer };
             buyer.hold_list(concert, seat).await
         });
         for (n, answer) in join_all(wishes).await.into_iter().enumerate() {
-            assert_eq!(answer.status, if n == 20 { 500 } else { 201 }, "{answer}");
+            assert_eq!(answer.status, if n == 50 { 500 } else { 201 }, "{answer}");
         }
         assert!(guilty.bookings().await.is_empty());
         app.finish().await;
@@ -134,13 +134,13 @@ stories! {
     async fn a_payment_that_the_database_cannot_write_fails_alone(on: &Database) {
         let app = TestApp::begin(*on).await;
         let concert = app.hall().await;
-        let crowd = crowd(&app, 40).await;
+        let crowd = crowd(&app, 100).await;
         let mut bookings = Vec::new();
         for (n, buyer) in crowd.iter().enumerate() {
             buyer.top_up(PRICE).await.ok();
             bookings.push(buyer.hold_list(concert, &format!("A-{}", n + 1)).await.held());
         }
-        let guilty = unlucky(&app, &crowd[20]);
+        let guilty = unlucky(&app, &crowd[50]);
         refuse_rows(&app, *on, "transfer", guilty.user_id).await;
 
         let wishes = crowd.iter().zip(&bookings).map(async |(buyer, booking)| {
@@ -148,10 +148,10 @@ stories! {
             buyer.pay(*booking).await
         });
         for (n, answer) in join_all(wishes).await.into_iter().enumerate() {
-            assert_eq!(answer.status, if n == 20 { 500 } else { 200 }, "{answer}");
+            assert_eq!(answer.status, if n == 50 { 500 } else { 200 }, "{answer}");
         }
         assert_eq!(guilty.balance().await, PRICE, "nothing was half done");
-        assert_eq!(guilty.status_of(bookings[20]).await, "held");
+        assert_eq!(guilty.status_of(bookings[50]).await, "held");
         app.finish().await;
     }
 }

@@ -102,7 +102,6 @@ impl Sql {
         );
         let statement = self.statement(&balances, [values.clone()]);
         transaction.execute_raw(statement).await.map_err(from_db)?;
-        crash_point!("pay.after_debit");
         let ledger = format!(
             "INSERT INTO transfer (user_id, version, kind, amount, balance_after, ref, idem_key, at)
              SELECT user_id, version, kind, amount, balance_after, reference, idem_key, $2 FROM {rows}

@@ -106,6 +106,7 @@ impl Sql {
         let recorded: Vec<&Recorded<'_>> =
             payments.iter().map(|payment| &payment.recorded).collect();
         let receipts = self.record(transaction, &recorded, now).await?;
+        crash_point!("pay.after_debit");
         let ids = || list(payments.iter().map(|payment| json!({"booking_id": payment.booking.id})));
         let rows = self.rows(&BOOKING[..1]);
         // The seats are sold for ever.
