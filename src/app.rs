@@ -192,6 +192,14 @@ impl App {
         ticked.map(drop)
     }
 
+    /// Learns of keys that were rotated.
+    pub async fn refresh_keys(&self) {
+        self.tokens.refresh().await;
+        if let Some(identities) = &self.identities {
+            identities.refresh().await;
+        }
+    }
+
     /// Ticks every queue until nobody more can be admitted now. Tests call it; the server has a loop for it.
     pub async fn admit_once(&self) -> Result<(), Error> {
         for line in self.queue.lines() {

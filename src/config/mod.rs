@@ -12,7 +12,7 @@ use figment::Figment;
 use figment::providers::{Format, Serialized, Toml};
 
 use keys::Keys;
-pub use keys::{KeyState, Secret, TokenKey};
+pub use keys::{KeyState, Secret, TokenKey, token_key_list};
 use reader::{Reader, Written};
 pub use settings::{SETTINGS, Setting};
 
@@ -74,6 +74,8 @@ impl SqlConfig {
 pub struct AuthConfig {
     pub identity: Identity,
     pub token_keys: Vec<TokenKey>,
+    /// Where they are, if they may change.
+    pub token_key_file: Option<PathBuf>,
     pub token_seconds: i64,
     pub admin_key: Secret,
 }

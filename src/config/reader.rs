@@ -100,11 +100,11 @@ impl Reader {
         let token_keys = keys::token_keys(written.token_key.as_deref(), &data_dir, missing_keys);
         let admin_key = keys::admin_key(written.admin_key.as_deref(), &data_dir, missing_keys);
         match (token_keys, admin_key) {
-            (Ok(token_keys), Ok(admin_key)) => Ok(Config {
+            (Ok((token_keys, token_key_file)), Ok(admin_key)) => Ok(Config {
                 http: HttpConfig { listen, admin_listen, rate_limits, trusted_proxies },
                 redis,
                 sql,
-                auth: AuthConfig { identity, token_keys, token_seconds, admin_key },
+                auth: AuthConfig { identity, token_keys, token_key_file, token_seconds, admin_key },
                 queue: QueueConfig { poll_seconds_max, waiting_max },
                 data_dir,
                 log,
