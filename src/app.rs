@@ -74,6 +74,7 @@ impl App {
         clock: Clock,
         stop: &CancellationToken,
     ) -> Result<Self, Error> {
+        clock.check()?;
         let identities = Identities::new(&config.auth.identity)?;
         let sql = unless(stop, Sql::connect(&config.sql)).await?;
         let (url, private_redis) = match &config.redis {

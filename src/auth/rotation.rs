@@ -39,7 +39,7 @@ impl<T> Rotating<T> {
         match read.and_then(|text| understand(&text)) {
             Ok(keys) => {
                 self.now.store(Arc::new(keys));
-                // The first look finds what the start found.
+                // The first look, before anybody is served, finds what the start found.
                 if before.is_some() {
                     tracing::info!(%file, "the keys were read again");
                 }

@@ -7,6 +7,7 @@ mod settings;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use figment::Figment;
 use figment::providers::{Format, Serialized, Toml};
@@ -43,6 +44,8 @@ pub struct HttpConfig {
     pub rate_limits: bool,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpAddr>,
+    /// How long it still takes connections once it is told to stop and is no longer ready.
+    pub stop_delay: Duration,
 }
 
 /// Which Redis keeps the line.

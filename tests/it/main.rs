@@ -25,6 +25,8 @@ mod queue;
 mod races;
 mod rebuild;
 mod restart;
+mod rolling;
+mod rotation;
 mod schedule;
 mod tidy;
 mod tune;
