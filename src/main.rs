@@ -101,6 +101,7 @@ async fn serve(file: Option<PathBuf>, demo: bool) -> anyhow::Result<()> {
     // not to serve: the doctor tells of the limit.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let doors = Doors::bind(&config.http).await?;
+    doctor::preflight(&config).await?;
     let app = match App::build(config, Clock::system(), &stop).await {
         Err(_) if stop.is_cancelled() => return Ok(()),
         built => built?,

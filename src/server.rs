@@ -28,13 +28,15 @@ const PATIENCE: Patience = Patience {
 };
 /// In a crowd the idle make room: whoever waits for a connection would wait for them.
 const PATIENCE_IN_A_CROWD: Patience = Patience { idle: PATIENCE.head, ..PATIENCE };
-/// Open connections of one listener: below the usual limit of file descriptors; and where the crowd begins.
+/// Open connections of one listener, as far as the limit of open files allows; half of them are a crowd.
 const CONNECTIONS_MAX: usize = 16_384;
-const CROWD: usize = CONNECTIONS_MAX / 2;
+/// Files that connections leave to the database, Redis and whatever else is opened.
+const OTHER_FILES: usize = 128;
 /// Requests that were accepted are answered within this when the process stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
-/// How long a connection that is kept may stay silent when the process stops.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a connection that is kept may stay silent when the process stops. It closes in the very moment in which its
+/// client asks again only if that client was silent for so long.
+const FAREWELL: Duration = Duration::from_secs(3);
 /// How often the queues' rows are read again.
 const REFRESH: Duration = Duration::from_millis(500);
 /// Accepting failed, most likely for want of file descriptors: time for some to come free.
@@ -151,15 +153,20 @@ async fn accept(listener: TcpListener, router: Router, stopping: CancellationTok
 struct Door {
     router: Router,
     room: Arc<Semaphore>,
+    crowd: usize,
     connections: TaskTracker,
     graceful: GracefulShutdown,
 }
 
 impl Door {
     fn new(router: Router) -> Self {
+        let files = rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
+        let room = usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(OTHER_FILES);
+        let room = room.clamp(1, CONNECTIONS_MAX);
         Self {
             router,
-            room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            room: Arc::new(Semaphore::new(room)),
+            crowd: room / 2,
             connections: TaskTracker::new(),
             graceful: GracefulShutdown::new(),
         }
@@ -168,7 +175,7 @@ impl Door {
     fn let_in(&self, stream: TcpStream, peer: SocketAddr, place: Option<OwnedSemaphorePermit>) {
         // Answers are small and whole; without this each waits for an acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
-        let crowded = self.room.available_permits() < CONNECTIONS_MAX - CROWD;
+        let crowded = self.room.available_permits() < self.crowd;
         let patience = if crowded { PATIENCE_IN_A_CROWD } else { PATIENCE };
         let served = connection::serve(stream, peer, self.router.clone(), patience);
         let connection = self.graceful.watch(served);

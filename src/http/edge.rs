@@ -181,3 +181,44 @@ pub async fn not_found() -> Error {
 pub async fn method_not_allowed() -> Error {
     Error::refused(Code::MethodNotAllowed, "this address has other methods")
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::http::StatusCode;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn breaks() -> &'static str {
+        panic!("a bug of ours")
+    }
+
+    async fn ask(router: &Router, path: &str) -> Response {
+        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        router.clone().oneshot(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_one_answer_and_the_next_is_served() {
+        let edge = EdgeLayer::new(TaskTracker::new());
+        let router = Router::new()
+            .route("/breaks", get(breaks))
+            .route("/works", get(|| async { "ok" }))
+            .layer(edge);
+        assert_eq!(ask(&router, "/breaks").await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(ask(&router, "/works").await.status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn who_is_about_to_go_says_so_with_each_answer() {
+        let work = TaskTracker::new();
+        let edge = EdgeLayer::new(work.clone());
+        let router = Router::new().route("/", get(|| async { "ok" })).layer(edge);
+        assert_eq!(ask(&router, "/").await.headers().get(header::CONNECTION), None);
+        work.close();
+        assert_eq!(ask(&router, "/").await.headers()[header::CONNECTION], "close");
+    }
+}

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::{Buyer, Http, Operator};
 
@@ -38,7 +39,7 @@ pub async fn signal(name: &str, pid: impl std::fmt::Display) {
 /// A process that serves.
 pub struct Shop {
     pub process: Child,
-    log: Lines<BufReader<ChildStderr>>,
+    log: UnboundedReceiver<String>,
     pub public: String,
     pub admin: String,
 }
@@ -48,8 +49,28 @@ impl Shop {
         data: &Path,
         settings: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Shop {
-        let mut process = serve(data, settings);
-        let log = BufReader::new(process.stderr.take().unwrap()).lines();
+        Shop::opened(serve(data, settings)).await
+    }
+
+    /// One that may open no more files than these.
+    pub async fn open_with_files(data: &Path, files: u32) -> Shop {
+        let process = serve(data, []);
+        let limit = format!("--nofile={files}:{files}");
+        let pid = process.id().unwrap().to_string();
+        let set = Command::new("prlimit").args(["--pid", &pid, &limit]).status().await.unwrap();
+        assert!(set.success());
+        Shop::opened(process).await
+    }
+
+    async fn opened(mut process: Child) -> Shop {
+        let mut told = BufReader::new(process.stderr.take().unwrap()).lines();
+        let (teller, log) = unbounded_channel();
+        // A log that nobody reads would hold up the server.
+        tokio::spawn(async move {
+            while let Some(line) = told.next_line().await.unwrap() {
+                let _ = teller.send(line);
+            }
+        });
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let mut address = async || {
             let line = lines.next_line().await.unwrap().expect("usher says where it listens");
@@ -82,7 +103,7 @@ impl Shop {
     pub async fn says(&mut self, what: &str) -> String {
         let mut said = String::new();
         while !said.contains(what) {
-            said += &self.log.next_line().await.unwrap().expect("usher runs");
+            said += &self.log.recv().await.expect("usher runs");
             said.push('\n');
         }
         said
@@ -100,7 +121,7 @@ impl Shop {
     pub async fn stop(mut self) -> String {
         self.signal("-TERM").await;
         let mut said = String::new();
-        while let Some(line) = self.log.next_line().await.unwrap() {
+        while let Some(line) = self.log.recv().await {
             said += &line;
             said.push('\n');
         }
