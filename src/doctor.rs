@@ -126,8 +126,11 @@ fn examine_keys(config: &Config) -> Finding {
     });
     let weak = weak.map(|key| format!("the key `{}` is not random", key.kid));
     let kept = ["token.key", "admin.key", "usher.db"].map(|name| config.data_dir.join(name));
+    let allows = |path: &Path, whom| {
+        std::fs::metadata(path).is_ok_and(|about| about.permissions().mode() & whom != 0)
+    };
     let open = kept.iter().chain(&auth.token_key_file).filter(|file| {
-        std::fs::metadata(file).is_ok_and(|about| about.permissions().mode() & 0o077 != 0)
+        allows(file, 0o077) && file.parent().is_none_or(|directory| allows(directory, 0o011))
     });
     let open = open.map(|file| format!("others may read {}", file.display()));
     let wrong: Vec<_> = weak.chain(open).collect();
