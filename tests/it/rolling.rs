@@ -1,6 +1,7 @@
 //! Three processes that are stopped and started again one after the other, under people who go on: no request that was
 //! accepted is lost. `scripts/rolling` does it as often as one likes.
 
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tempfile::TempDir;
@@ -132,7 +133,9 @@ stories_on_postgres! {
             enough.store(true, Ordering::Relaxed);
         };
         tokio::join!(crowd, restarts);
-        println!("{} restarts, {} requests, none lost", rounds() * 3, answered.into_inner());
+        let (restarts, requests) = (rounds() * 3, answered.into_inner());
+        let mut out = std::io::stdout();
+        writeln!(out, "{restarts} restarts, {requests} requests, none lost").unwrap();
         for shop in branches.shops {
             shop.stop().await;
         }
