@@ -74,6 +74,7 @@ impl App {
         clock: Clock,
         stop: &CancellationToken,
     ) -> Result<Self, Error> {
+        clock.check()?;
         let identities = Identities::new(&config.auth.identity)?;
         let sql = unless(stop, Sql::connect(&config.sql)).await?;
         let (url, private_redis) = match &config.redis {
@@ -190,6 +191,14 @@ impl App {
         let ticked = self.queue.tick(line).await;
         self.booking.return_marks(line).await;
         ticked.map(drop)
+    }
+
+    /// Learns of keys that were rotated.
+    pub async fn refresh_keys(&self) {
+        self.tokens.refresh().await;
+        if let Some(identities) = &self.identities {
+            identities.refresh().await;
+        }
     }
 
     /// Ticks every queue until nobody more can be admitted now. Tests call it; the server has a loop for it.

@@ -8,12 +8,17 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
+use crate::error::Error;
+
 /// RFC 3339 in UTC, always with milliseconds: texts of equal length sort like their instants.
 const RFC3339_MS: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
 /// Servers whose clocks differ by more than this are not ready, and admit nobody.
 pub const SKEW_MS_MAX: i64 = 1_000;
+
+/// The beginning of 2026. A clock that says less was never set: turns and holds would end decades ago.
+const EARLIEST_MS: i64 = 1_767_225_600_000;
 
 /// Where instants come from: the machine, or a hand that turns it (tests).
 #[derive(Clone, Debug)]
@@ -59,6 +64,18 @@ impl Clock {
             Self::Shifted(by) => Self::System.now_ms() + by.load(Ordering::SeqCst),
             Self::Manual { now, .. } => now.load(Ordering::SeqCst),
         }
+    }
+
+    /// Refuses a clock that was never set.
+    pub fn check(&self) -> Result<(), Error> {
+        let now_ms = self.now_ms();
+        if now_ms >= EARLIEST_MS {
+            return Ok(());
+        }
+        Err(Error::Internal {
+            context: "the clock of this machine is not set",
+            source: format!("it says {}", rfc3339(now_ms)).into(),
+        })
     }
 
     /// How far another machine's clock is ahead of this one. It told its time at some moment while it was asked, and
@@ -140,6 +157,13 @@ mod tests {
         for text in ["", "tomorrow", "2027-01-15", "2027-01-15T08:00:00", "2027-02-30T08:00:00Z"] {
             assert_eq!(read(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_clock_that_was_never_set_is_refused() {
+        let said = Clock::manual(7_000).check().unwrap_err();
+        assert_eq!(said.to_string(), "the clock of this machine is not set");
+        Clock::system().check().unwrap();
     }
 
     #[test]

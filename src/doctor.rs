@@ -9,7 +9,7 @@ use comfy_table::Table;
 use serde::Serialize;
 use tokio::net::UnixStream;
 
-use crate::clock::{Clock, SKEW_MS_MAX};
+use crate::clock::{Clock, SKEW_MS_MAX, rfc3339};
 use crate::config::{Config, Identity, RedisConfig};
 use crate::embedded;
 use crate::error::Error;
@@ -20,6 +20,11 @@ use crate::sql::{Look, Sql};
 const REDIS_MAJOR_MIN: u32 = 7;
 /// A listener's connections (16,384), and what else the process opens.
 const FILES_MIN: u64 = 20_000;
+
+/// Of the 32 bytes of a random key, about 30 are different; of those of a sentence, half.
+const DIFFERENT_BYTES_MIN: usize = 16;
+/// What nobody may serve with: places would be lost, or seats sold twice.
+const FATAL: [&str; 3] = ["clock", "Redis eviction", "database"];
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
@@ -68,9 +73,28 @@ pub async fn run(file: Option<PathBuf>, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What `usher serve` looks at first. It refuses what is fatal, all of it at once, and warns of the rest. A Redis that
+/// is away is no reason to stay away, too.
+pub async fn preflight(config: &Config) -> anyhow::Result<()> {
+    let mut findings = vec![examine_clock(), examine_keys(config)];
+    if let RedisConfig::Url(url) = &config.redis {
+        findings.extend(examine_redis(url).await);
+    }
+    findings.extend(examine_sql(config).await);
+    findings.extend(examine_files());
+    let wrong = findings.into_iter().filter(|finding| !finding.ok);
+    let (fatal, bad): (Vec<_>, Vec<_>) = wrong.partition(|one| FATAL.contains(&one.what));
+    for Finding { what, said, .. } in bad {
+        tracing::warn!("{what}: {said}");
+    }
+    let fatal: Vec<_> = fatal.iter().map(|one| format!("{}: {}", one.what, one.said)).collect();
+    anyhow::ensure!(fatal.is_empty(), "{}", fatal.join("\n"));
+    Ok(())
+}
+
 /// Everything that can be known without serving.
 pub async fn examine(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![Finding::ok("settings", "they hold".to_owned())];
+    let mut findings = vec![Finding::ok("settings", "they hold".to_owned()), examine_clock()];
     findings.extend(config.strays.iter().map(|stray| Finding::wrong("settings", stray.clone())));
     let identity = match &config.auth.identity {
         Identity::Open => "open: every caller is believed (loopback only)".to_owned(),
@@ -90,15 +114,30 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// That keys are long enough is a matter of the settings; that nobody else reads them is one of the files.
+/// That keys are long enough is a matter of the settings; that they are no words, and that nobody else reads what is
+/// kept, is seen here.
 fn examine_keys(config: &Config) -> Finding {
-    let kept = ["token.key", "admin.key"].map(|name| config.data_dir.join(name));
-    let is_open = |file: &&PathBuf| {
-        std::fs::metadata(file).is_ok_and(|about| about.permissions().mode() & 0o077 != 0)
+    let auth = &config.auth;
+    let weak = auth.token_keys.iter().filter(|key| {
+        let mut bytes = key.secret.clone();
+        bytes.sort_unstable();
+        bytes.dedup();
+        bytes.len() < DIFFERENT_BYTES_MIN
+    });
+    let weak = weak.map(|key| format!("the key `{}` is not random", key.kid));
+    let kept = ["token.key", "admin.key", "usher.db"].map(|name| config.data_dir.join(name));
+    let allows = |path: &Path, whom| {
+        std::fs::metadata(path).is_ok_and(|about| about.permissions().mode() & whom != 0)
     };
-    match kept.iter().find(is_open) {
-        Some(file) => Finding::wrong("keys", format!("others may read {}", file.display())),
-        None => Finding::ok("keys", "long enough, and nobody else's".to_owned()),
+    let open = kept.iter().chain(&auth.token_key_file).filter(|file| {
+        allows(file, 0o077) && file.parent().is_none_or(|directory| allows(directory, 0o011))
+    });
+    let open = open.map(|file| format!("others may read {}", file.display()));
+    let wrong: Vec<_> = weak.chain(open).collect();
+    if wrong.is_empty() {
+        Finding::ok("keys", "long and random enough, and nobody else's".to_owned())
+    } else {
+        Finding::wrong("keys", wrong.join("; "))
     }
 }
 
@@ -163,25 +202,26 @@ async fn examine_redis(url: &str) -> Vec<Finding> {
     let mut findings =
         vec![Finding { what: "Redis", ok: true, said: "a master; every script loads".to_owned() }];
     findings.push(clock("Redis clock", Clock::system().skew_ms(redis.clock_ms()).await));
-    for (what, setting, good, why) in [
+    for (what, section, line, good, why) in [
         (
             "Redis eviction",
-            "maxmemory-policy",
+            "memory",
+            "maxmemory_policy",
             "noeviction",
             "any other policy drops people from the line",
         ),
-        ("Redis persistence", "appendonly", "yes", "without it a restart empties the line"),
+        (
+            "Redis persistence",
+            "persistence",
+            "aof_enabled",
+            "1",
+            "without `appendonly yes` a restart empties the line",
+        ),
     ] {
-        findings.push(match redis.config(setting).await {
-            Ok(found) if found == good => {
-                Finding { what, ok: true, said: format!("{setting} {found}") }
-            }
-            Ok(found) => Finding {
-                what,
-                ok: false,
-                said: format!("{setting} is `{found}`, not `{good}`: {why}"),
-            },
-            Err(error) => Finding { what, ok: false, said: explain(&error) },
+        findings.push(match redis.info(section, line).await {
+            Ok(found) if found == good => Finding::ok(what, format!("{line} {found}")),
+            Ok(found) => Finding::wrong(what, format!("{line} is `{found}`, not `{good}`: {why}")),
+            Err(error) => Finding::wrong(what, explain(&error)),
         });
     }
     findings
@@ -209,6 +249,12 @@ async fn examine_sql(config: &Config) -> Vec<Finding> {
     }
     findings.push(clock("database clock", Ok(clock_ms - Clock::system().now_ms())));
     findings
+}
+
+/// Our own, which turns, holds and tokens go by.
+fn examine_clock() -> Finding {
+    let clock = Clock::system();
+    Finding::of("clock", clock.check().map(|()| rfc3339(clock.now_ms())))
 }
 
 fn clock(what: &'static str, skew_ms: Result<i64, Error>) -> Finding {

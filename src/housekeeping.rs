@@ -19,6 +19,10 @@ pub async fn start(app: &App) -> Result<JobScheduler, Error> {
             job(app, "* * * * * *", "the schedule", |app| async move {
                 app.queue.carry_out_due().await
             }),
+            job(app, "* * * * * *", "the keys", |app| async move {
+                app.refresh_keys().await;
+                Ok(())
+            }),
         ];
     for job in jobs {
         scheduler.add(job.map_err(bug)?).await.map_err(bug)?;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
+use rustix::fs::Mode;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use usher::app::App;
@@ -84,6 +85,8 @@ fn complain(error: &anyhow::Error) -> ExitCode {
 async fn serve(file: Option<PathBuf>, demo: bool) -> anyhow::Result<()> {
     // Before anything is started: whatever is started is stopped, whenever the signal comes.
     let stop = listen_for_signals()?;
+    // Whatever is made in the data directory, by this process or its Redis, is for the owner alone.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let config = Config::load(file.as_deref())?;
     telemetry::log(&config.log);
     for stray in &config.strays {
@@ -98,6 +101,7 @@ async fn serve(file: Option<PathBuf>, demo: bool) -> anyhow::Result<()> {
     // not to serve: the doctor tells of the limit.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let doors = Doors::bind(&config.http).await?;
+    doctor::preflight(&config).await?;
     let app = match App::build(config, Clock::system(), &stop).await {
         Err(_) if stop.is_cancelled() => return Ok(()),
         built => built?,

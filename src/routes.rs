@@ -45,7 +45,7 @@ pub fn public(app: App) -> Router {
     let pages = Router::new()
         .route("/openapi.json", get(openapi::document))
         .merge(SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json")));
-    let edge = EdgeLayer::default();
+    let edge = EdgeLayer::new(app.work.clone());
     let gated = |requests_max| {
         // Together they are one layer of the router: each costs every request a box or two.
         let gate = limits::gate(app.limits.clone(), requests_max);
@@ -102,7 +102,8 @@ pub fn operators(app: App) -> Router {
         .route("/admin/check", get(check::check))
         .route("/metrics", get(health::metrics))
         .merge(health_routes());
-    known(router).fallback(edge::not_found).layer(EdgeLayer::default()).with_state(app)
+    let edge = EdgeLayer::new(app.work.clone());
+    known(router).fallback(edge::not_found).layer(edge).with_state(app)
 }
 
 fn health_routes() -> Router<App> {

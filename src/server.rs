@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_cron_scheduler::JobScheduler;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,11 +28,15 @@ const PATIENCE: Patience = Patience {
 };
 /// In a crowd the idle make room: whoever waits for a connection would wait for them.
 const PATIENCE_IN_A_CROWD: Patience = Patience { idle: PATIENCE.head, ..PATIENCE };
-/// Open connections of one listener: below the usual limit of file descriptors; and where the crowd begins.
+/// Open connections of one listener, as far as the limit of open files allows; half of them are a crowd.
 const CONNECTIONS_MAX: usize = 16_384;
-const CROWD: usize = CONNECTIONS_MAX / 2;
+/// Files that connections leave to the database, Redis and whatever else is opened.
+const OTHER_FILES: usize = 128;
 /// Requests that were accepted are answered within this when the process stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
+/// How long a connection that is kept may stay silent when the process stops. It closes in the very moment in which its
+/// client asks again only if that client was silent for so long.
+const FAREWELL: Duration = Duration::from_secs(3);
 /// How often the queues' rows are read again.
 const REFRESH: Duration = Duration::from_millis(500);
 /// Accepting failed, most likely for want of file descriptors: time for some to come free.
@@ -71,6 +75,7 @@ impl Doors {
 pub async fn start(app: App, doors: Doors, loops: Loops) -> Result<Running, Error> {
     // What came due while nobody served is in force before the first request.
     app.queue.carry_out_due().await?;
+    app.refresh_keys().await;
     let (stopping, tasks) = (app.stopping.clone(), TaskTracker::new());
     let Doors { public, admin } = doors;
     let (public_at, admin_at) = (address(&public)?, address(&admin)?);
@@ -88,11 +93,12 @@ pub async fn start(app: App, doors: Doors, loops: Loops) -> Result<Running, Erro
 }
 
 impl Running {
-    /// Says that it is not ready, takes no more connections, answers what was accepted, ends the loops, stops what it
-    /// started.
+    /// Says that it is not ready, and serves on until that has got around. Then it takes no more connections, answers
+    /// what was accepted, ends the loops, stops what it started.
     pub async fn stop(self) {
-        // Readiness looks at this, so it is off before a connection is refused.
+        // Readiness looks at this, and each answer: it is the last of its connection.
         self.app.work.close();
+        tokio::time::sleep(self.app.config.http.stop_delay).await;
         self.app.stopping.cancel();
         self.tasks.close();
         if tokio::time::timeout(DRAIN_TIMEOUT, async {
@@ -127,32 +133,78 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, Error> {
 }
 
 async fn accept(listener: TcpListener, router: Router, stopping: CancellationToken) {
-    let graceful = GracefulShutdown::new();
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let door = Door::new(router);
     loop {
         let next = async {
-            let place = room.clone().acquire_owned().await;
+            let place = door.room.clone().acquire_owned().await.ok();
             (place, listener.accept().await)
         };
-        let Some((Ok(place), accepted)) = stopping.run_until_cancelled(next).await else { break };
-        let Ok((stream, peer)) = accepted else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
+        match stopping.run_until_cancelled(next).await {
+            Some((place, Ok((stream, peer)))) => door.let_in(stream, peer, place),
+            Some((_, Err(_))) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            None => break,
+        }
+    }
+    door.let_in_who_knocked(listener);
+    door.close().await;
+}
+
+/// The connections of one listener.
+struct Door {
+    router: Router,
+    room: Arc<Semaphore>,
+    crowd: usize,
+    connections: TaskTracker,
+    graceful: GracefulShutdown,
+}
+
+impl Door {
+    fn new(router: Router) -> Self {
+        let files = rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
+        let room = usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(OTHER_FILES);
+        let room = room.clamp(1, CONNECTIONS_MAX);
+        Self {
+            router,
+            room: Arc::new(Semaphore::new(room)),
+            crowd: room / 2,
+            connections: TaskTracker::new(),
+            graceful: GracefulShutdown::new(),
+        }
+    }
+
+    fn let_in(&self, stream: TcpStream, peer: SocketAddr, place: Option<OwnedSemaphorePermit>) {
         // Answers are small and whole; without this each waits for an acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
-        let crowded = room.available_permits() < CONNECTIONS_MAX - CROWD;
+        let crowded = self.room.available_permits() < self.crowd;
         let patience = if crowded { PATIENCE_IN_A_CROWD } else { PATIENCE };
-        let served = connection::serve(stream, peer, router.clone(), patience);
-        let connection = graceful.watch(served);
-        tokio::spawn(async move {
+        let served = connection::serve(stream, peer, self.router.clone(), patience);
+        let connection = self.graceful.watch(served);
+        self.connections.spawn(async move {
             // A connection that breaks is its client's affair.
             let _ = connection.await;
             drop(place);
         });
     }
-    drop(listener);
-    graceful.shutdown().await;
+
+    /// The system took their connections already, and they may have sent a request: a listener that closes before
+    /// they are let in cuts them off.
+    fn let_in_who_knocked(&self, listener: TcpListener) {
+        let Ok(listener) = listener.into_std() else { return };
+        while let Ok((stream, peer)) = listener.accept() {
+            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            if let Ok(stream) = stream {
+                self.let_in(stream, peer, None);
+            }
+        }
+    }
+
+    /// On a connection that is kept a request may be on its way: it is answered, and was the last. Whoever stays silent
+    /// is hung up on.
+    async fn close(self) {
+        self.connections.close();
+        let _ = tokio::time::timeout(FAREWELL, self.connections.wait()).await;
+        self.graceful.shutdown().await;
+    }
 }
 
 /// Every instance ticks, each queue that somebody asks for; there is no leader.

@@ -2,17 +2,19 @@
 //! The only folder that knows `jsonwebtoken`. It reads no header and asks no machine.
 
 mod provider;
+mod rotation;
 
+use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, crypto};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{AuthConfig, KeyState};
+use crate::config::{self, AuthConfig, KeyState, TokenKey};
 use crate::error::{Code, Error};
 use crate::ids::{Epoch, QueueName, QueueNumber, UserId};
 
 pub use provider::{CHARGE_SCOPE, Caller, Identities};
+use rotation::Rotating;
 
 /// Ours are under 300 bytes.
 const TOKEN_BYTES_MAX: usize = 1_024;
@@ -55,33 +57,48 @@ struct QueueClaims<'a> {
 
 /// Signs and checks queue tokens.
 pub struct Tokens {
-    keys: Vec<Key>,
-    active: usize,
+    keys: Rotating<Keys>,
     life_seconds: i64,
+}
+
+/// The keys that are in force together.
+struct Keys {
+    all: Vec<Key>,
+    active: usize,
 }
 
 struct Key {
     /// The header segment of every token of this key. Comparing it byte for byte pins `alg`, `typ` and `kid`.
     header: String,
-    encoding: EncodingKey,
-    decoding: DecodingKey,
+    hmac: hmac::Key,
     state: KeyState,
 }
 
-impl Tokens {
-    pub fn new(config: &AuthConfig) -> Self {
-        let key = |key: &crate::config::TokenKey| Key {
+impl Keys {
+    fn new(keys: &[TokenKey]) -> Self {
+        let key = |key: &TokenKey| Key {
             header: URL_SAFE_NO_PAD.encode(format!(
                 r#"{{"alg":"HS256","kid":"{}","typ":"{QUEUE_TOKEN_TYPE}"}}"#,
                 key.kid
             )),
-            encoding: EncodingKey::from_secret(&key.secret),
-            decoding: DecodingKey::from_secret(&key.secret),
+            hmac: hmac::Key::new(hmac::HMAC_SHA256, &key.secret),
             state: key.state,
         };
-        let keys: Vec<_> = config.token_keys.iter().map(key).collect();
         let active = keys.iter().position(|key| key.state == KeyState::Active).unwrap_or(0);
-        Self { keys, active, life_seconds: config.token_seconds }
+        Self { all: keys.iter().map(key).collect(), active }
+    }
+}
+
+impl Tokens {
+    pub fn new(config: &AuthConfig) -> Self {
+        let keys = Keys::new(&config.token_keys);
+        let keys = Rotating::new(keys, config.token_key_file.clone());
+        Self { keys, life_seconds: config.token_seconds }
+    }
+
+    /// Reads the file of keys again, if there is one and it changed.
+    pub async fn refresh(&self) {
+        self.keys.refresh(|text| config::token_key_list(text).map(|keys| Keys::new(&keys))).await;
     }
 
     /// The same place gives the same token until half of its life is over: it counts as issued when the present half
@@ -104,12 +121,10 @@ impl Tokens {
             exp: issued_at + self.life_seconds,
         };
         let json = serde_json::to_vec(&claims).map_err(|_| Error::bug("claims have no JSON"))?;
-        let key = &self.keys[self.active];
+        let keys = self.keys.load();
+        let key = &keys.all[keys.active];
         let message = format!("{}.{}", key.header, URL_SAFE_NO_PAD.encode(json));
-        let signature =
-            crypto::sign(message.as_bytes(), &key.encoding, Algorithm::HS256).map_err(|error| {
-                Error::Internal { context: "a token could not be signed", source: error.into() }
-            })?;
+        let signature = URL_SAFE_NO_PAD.encode(hmac::sign(&key.hmac, message.as_bytes()));
         Ok(format!("{message}.{signature}"))
     }
 
@@ -121,17 +136,15 @@ impl Tokens {
         let (message, signature) = token.rsplit_once('.').ok_or_else(malformed)?;
         let (header, claims) = message.split_once('.').ok_or_else(malformed)?;
         let claims = decoded(claims)?;
-        let Some(key) = self.keys.iter().find(|key| key.header == header) else {
+        // `alg: none` comes without a signature: it is a token, and not one for us.
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| malformed())?;
+        let keys = self.keys.load();
+        let Some(key) = keys.all.iter().find(|key| key.header == header) else {
             decoded(header)?;
-            // `alg: none` comes without a signature: it is a token, and not one for us.
-            URL_SAFE_NO_PAD.decode(signature).map_err(|_| malformed())?;
             return Err(invalid());
         };
-        // What cannot be compared is no signature at all.
-        let genuine =
-            crypto::verify(signature, message.as_bytes(), &key.decoding, Algorithm::HS256)
-                .map_err(|_| malformed())?;
-        if key.state == KeyState::Revoked || !genuine {
+        let is_genuine = hmac::verify(&key.hmac, message.as_bytes(), &signature).is_ok();
+        if key.state == KeyState::Revoked || !is_genuine {
             return Err(invalid());
         }
         let claims: QueueClaims<'_> = serde_json::from_slice(&claims).map_err(|_| invalid())?;
@@ -188,7 +201,7 @@ pub fn same_secret(one: &str, other: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Identity, Secret, TokenKey};
+    use crate::config::{Identity, Secret};
 
     const NOW: i64 = 1_800_000_000_000;
     const LIFE_MS: i64 = 86_400_000;
@@ -204,6 +217,7 @@ mod tests {
         Tokens::new(&AuthConfig {
             identity: Identity::Open,
             token_keys: states.iter().map(key).collect(),
+            token_key_file: None,
             token_seconds: 86_400,
             admin_key: Secret::new("x".repeat(16)),
         })

@@ -6,6 +6,7 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, JwkSet, KeyAlgorithm
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 
+use super::rotation::Rotating;
 use super::{QUEUE_TOKEN_TYPE, check_times, decoded, invalid, malformed};
 use crate::config::Identity;
 use crate::error::Error;
@@ -35,15 +36,17 @@ struct IdentityClaims {
     scope: String,
 }
 
-/// Checks identity tokens of one provider. `None` keys: everybody is believed (`open`).
+/// Checks identity tokens of one provider.
 pub struct Identities {
-    keys: Vec<(Option<String>, DecodingKey, Algorithm)>,
+    keys: Rotating<Vec<NamedKey>>,
+    /// Only keys of this algorithm are used.
+    algorithm: Option<Algorithm>,
     issuer: Option<String>,
     audience: Option<String>,
 }
 
 impl Identities {
-    /// Reads the provider's keys; `None` in `open` mode.
+    /// Reads the provider's keys; `None` in `open` mode, where everybody is believed.
     pub fn new(config: &Identity) -> Result<Option<Self>, Error> {
         let Identity::Jwt { key_file, algorithm, issuer, audience } = config else {
             return Ok(None);
@@ -54,22 +57,22 @@ impl Identities {
         };
         let bytes = std::fs::read(key_file)
             .map_err(|error| problem(format!("{}: {error}", key_file.display())))?;
-        let named: Option<Algorithm> = match algorithm {
-            Some(name) => {
-                Some(name.parse().map_err(|_| problem(format!("there is no algorithm {name}")))?)
-            }
-            None => None,
+        let named = |name: &String| {
+            name.parse().map_err(|_| problem(format!("there is no algorithm {name}")))
         };
-        let mut keys = read_keys(&bytes).map_err(problem)?;
-        if let Some(named) = named {
-            keys.retain(|(_, _, algorithm)| *algorithm == named);
-        }
-        if keys.is_empty() {
-            return Err(problem(
-                "no key for an accepted algorithm (HS256, RS256, ES256, EdDSA)".to_owned(),
-            ));
-        }
-        Ok(Some(Self { keys, issuer: issuer.clone(), audience: audience.clone() }))
+        let algorithm = algorithm.as_ref().map(named).transpose()?;
+        let keys = read_keys(&bytes, algorithm).map_err(problem)?;
+        Ok(Some(Self {
+            keys: Rotating::new(keys, Some(key_file.clone())),
+            algorithm,
+            issuer: issuer.clone(),
+            audience: audience.clone(),
+        }))
+    }
+
+    /// Reads the provider's keys again, if they changed.
+    pub async fn refresh(&self) {
+        self.keys.refresh(|bytes| read_keys(bytes, self.algorithm)).await;
     }
 
     pub fn verify(&self, token: &str, now_ms: i64) -> Result<Caller, Error> {
@@ -85,11 +88,12 @@ impl Identities {
         if header.typ.as_deref() == Some(QUEUE_TOKEN_TYPE) {
             return Err(invalid());
         }
-        let fits = |(kid, _, algorithm): &&(Option<String>, DecodingKey, Algorithm)| {
+        let fits = |(kid, _, algorithm): &&NamedKey| {
             *algorithm == header.alg
                 && (kid.is_none() || header.kid.is_none() || *kid == header.kid)
         };
-        let (_, key, algorithm) = self.keys.iter().find(fits).ok_or_else(invalid)?;
+        let keys = self.keys.load();
+        let (_, key, algorithm) = keys.iter().find(fits).ok_or_else(invalid)?;
         let mut validation = Validation::new(*algorithm);
         // Times are judged below, by the house's clock.
         validation.validate_exp = false;
@@ -117,8 +121,18 @@ impl Identities {
 
 type NamedKey = (Option<String>, DecodingKey, Algorithm);
 
+/// The keys of the file that may be used.
+fn read_keys(bytes: &[u8], algorithm: Option<Algorithm>) -> Result<Vec<NamedKey>, String> {
+    let mut keys = all_keys(bytes)?;
+    keys.retain(|(_, _, of_key)| algorithm.is_none_or(|named| *of_key == named));
+    if keys.is_empty() {
+        return Err("no key for an accepted algorithm (HS256, RS256, ES256, EdDSA)".to_owned());
+    }
+    Ok(keys)
+}
+
 /// One key from a PEM file or a secret, or every usable key of a JWKS file.
-fn read_keys(bytes: &[u8]) -> Result<Vec<NamedKey>, String> {
+fn all_keys(bytes: &[u8]) -> Result<Vec<NamedKey>, String> {
     if let Ok(set) = serde_json::from_slice::<JwkSet>(bytes) {
         let key = |jwk: &jsonwebtoken::jwk::Jwk| {
             let algorithm = algorithm_of(jwk)?;
@@ -190,21 +204,21 @@ mod tests {
         for before in ["", "\n", " \r\n\n", "a comment\n"] {
             let pem =
                 format!("{before}-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n");
-            let algorithms = read_keys(pem.as_bytes())
+            let algorithms = all_keys(pem.as_bytes())
                 .map(|keys| keys.iter().map(|(_, _, algorithm)| *algorithm).collect::<Vec<_>>());
             assert!(algorithms.is_err() || algorithms == Ok(vec![Algorithm::EdDSA]), "{before:?}");
         }
         let jwk =
             r#"{"kty":"OKP","crv":"Ed25519","x":"Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE"}"#;
         for lone in [jwk.to_owned(), format!("\n {jwk}"), format!("[{jwk}]")] {
-            assert!(read_keys(lone.as_bytes()).is_err(), "{lone}");
+            assert!(all_keys(lone.as_bytes()).is_err(), "{lone}");
         }
         let der = STANDARD.decode(body).unwrap();
         let ssh =
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBm/RAlphM3+hUG6wWfcO5bIUIaqMLa2ywxcOK1wMWbh ann";
         for key in [der.as_slice(), body.as_bytes(), ssh.as_bytes()] {
-            assert!(read_keys(key).is_err(), "{key:?}");
+            assert!(all_keys(key).is_err(), "{key:?}");
         }
-        assert_eq!(read_keys(&[b'x'; 32]).unwrap()[0].2, Algorithm::HS256);
+        assert_eq!(all_keys(&[b'x'; 32]).unwrap()[0].2, Algorithm::HS256);
     }
 }

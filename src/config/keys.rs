@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -78,19 +78,23 @@ pub(super) enum Keys {
     Look,
 }
 
-/// The keys of `USHER_TOKEN_KEY`, or the one kept in the data directory.
+/// The keys of `USHER_TOKEN_KEY` and the file they are in, or the one kept in the data directory.
 pub(super) fn token_keys(
     written: Option<&str>,
     data_dir: &Path,
     missing: Keys,
-) -> Result<Vec<TokenKey>, String> {
-    match written {
-        Some(text) => match text.strip_prefix('@') {
-            Some(file) => key_list(Path::new(file)),
-            None => Ok(vec![single_key(text)?]),
-        },
-        None => Ok(vec![single_key(&kept(&data_dir.join("token.key"), missing)?)?]),
-    }
+) -> Result<(Vec<TokenKey>, Option<PathBuf>), String> {
+    let text = match written {
+        Some(text) => text.to_owned(),
+        None => kept(&data_dir.join("token.key"), missing)?,
+    };
+    let Some(file) = text.strip_prefix('@').map(PathBuf::from) else {
+        return Ok((vec![single_key(&text)?], None));
+    };
+    let problem =
+        |error: &dyn fmt::Display| format!("USHER_TOKEN_KEY: {}: {error}", file.display());
+    let list = std::fs::read(&file).map_err(|error| problem(&error))?;
+    Ok((token_key_list(&list).map_err(|error| problem(&error))?, Some(file)))
 }
 
 /// The operators' key of `USHER_ADMIN_KEY`, or the one kept in the data directory.
@@ -112,39 +116,35 @@ pub(super) fn admin_key(
 }
 
 fn single_key(text: &str) -> Result<TokenKey, String> {
-    Ok(TokenKey { kid: "1".to_owned(), secret: decode(text)?, state: KeyState::Active })
+    let secret = decode(text)
+        .ok_or_else(|| format!("USHER_TOKEN_KEY is base64 of {TOKEN_KEY_BYTES} bytes, or @FILE"))?;
+    Ok(TokenKey { kid: "1".to_owned(), secret, state: KeyState::Active })
 }
 
-fn key_list(file: &Path) -> Result<Vec<TokenKey>, String> {
-    let name = file.display();
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| format!("USHER_TOKEN_KEY: {name}: {error}"))?;
+/// The keys of a file that `USHER_TOKEN_KEY` names.
+pub fn token_key_list(text: &[u8]) -> Result<Vec<TokenKey>, String> {
     let written: Vec<WrittenKey> =
-        serde_json::from_str(&text).map_err(|error| format!("USHER_TOKEN_KEY: {name}: {error}"))?;
+        serde_json::from_slice(text).map_err(|error| error.to_string())?;
     let mut keys = Vec::with_capacity(written.len());
     for WrittenKey { kid, secret, state } in written {
         let plain = !kid.is_empty()
             && kid.len() <= 16
             && kid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         if !plain || keys.iter().any(|key: &TokenKey| key.kid == kid) {
-            return Err(format!(
-                "USHER_TOKEN_KEY: {name}: each kid is 1 to 16 of A-Z, a-z, 0-9 and `-`, and occurs once"
-            ));
+            return Err("each kid is 1 to 16 of A-Z, a-z, 0-9 and `-`, and occurs once".to_owned());
         }
-        keys.push(TokenKey { kid, secret: decode(&secret)?, state });
+        let secret = decode(&secret)
+            .ok_or_else(|| format!("the secret of `{kid}` is base64 of {TOKEN_KEY_BYTES} bytes"))?;
+        keys.push(TokenKey { kid, secret, state });
     }
     if keys.iter().filter(|key| key.state == KeyState::Active).count() != 1 {
-        return Err(format!("USHER_TOKEN_KEY: {name}: exactly one key has the state `active`"));
+        return Err("exactly one key has the state `active`".to_owned());
     }
     Ok(keys)
 }
 
-fn decode(text: &str) -> Result<Vec<u8>, String> {
-    STANDARD
-        .decode(text.trim())
-        .ok()
-        .filter(|bytes| bytes.len() == TOKEN_KEY_BYTES)
-        .ok_or_else(|| format!("USHER_TOKEN_KEY is base64 of {TOKEN_KEY_BYTES} bytes, or @FILE"))
+fn decode(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text.trim()).ok().filter(|bytes| bytes.len() == TOKEN_KEY_BYTES)
 }
 
 /// Reads a key file, or makes it: two starts at once agree on whichever file was made first.

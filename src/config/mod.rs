@@ -7,12 +7,13 @@ mod settings;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use figment::Figment;
 use figment::providers::{Format, Serialized, Toml};
 
 use keys::Keys;
-pub use keys::{KeyState, Secret, TokenKey};
+pub use keys::{KeyState, Secret, TokenKey, token_key_list};
 use reader::{Reader, Written};
 pub use settings::{SETTINGS, Setting};
 
@@ -43,6 +44,8 @@ pub struct HttpConfig {
     pub rate_limits: bool,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpAddr>,
+    /// How long it still takes connections once it is told to stop and is no longer ready.
+    pub stop_delay: Duration,
 }
 
 /// Which Redis keeps the line.
@@ -74,6 +77,8 @@ impl SqlConfig {
 pub struct AuthConfig {
     pub identity: Identity,
     pub token_keys: Vec<TokenKey>,
+    /// Where they are, if they may change.
+    pub token_key_file: Option<PathBuf>,
     pub token_seconds: i64,
     pub admin_key: Secret,
 }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,7 @@ pub(super) struct Written {
     data_dir: Option<String>,
     rate_limits: Option<String>,
     trusted_proxies: Option<String>,
+    stop_delay_seconds: Option<Text>,
     poll_seconds_max: Option<Text>,
     waiting_max: Option<Text>,
     log: Option<String>,
@@ -74,6 +76,15 @@ impl Reader {
             }
         };
         let trusted_proxies = self.addresses(written.trusted_proxies.as_deref());
+        let stop_delay =
+            self.number("USHER_STOP_DELAY_SECONDS", written.stop_delay_seconds, 0, 0..=300);
+        let http = HttpConfig {
+            listen,
+            admin_listen,
+            rate_limits,
+            trusted_proxies,
+            stop_delay: Duration::from_secs(stop_delay.unsigned_abs()),
+        };
         let token_seconds =
             self.number("USHER_TOKEN_SECONDS", written.token_seconds, 86_400, 60..=31_536_000);
         let poll_seconds_max =
@@ -100,11 +111,11 @@ impl Reader {
         let token_keys = keys::token_keys(written.token_key.as_deref(), &data_dir, missing_keys);
         let admin_key = keys::admin_key(written.admin_key.as_deref(), &data_dir, missing_keys);
         match (token_keys, admin_key) {
-            (Ok(token_keys), Ok(admin_key)) => Ok(Config {
-                http: HttpConfig { listen, admin_listen, rate_limits, trusted_proxies },
+            (Ok((token_keys, token_key_file)), Ok(admin_key)) => Ok(Config {
+                http,
                 redis,
                 sql,
-                auth: AuthConfig { identity, token_keys, token_seconds, admin_key },
+                auth: AuthConfig { identity, token_keys, token_key_file, token_seconds, admin_key },
                 queue: QueueConfig { poll_seconds_max, waiting_max },
                 data_dir,
                 log,

@@ -41,6 +41,11 @@ pub const SETTINGS: &[Setting] = &[
         "none",
         "addresses whose X-Forwarded-For is believed, comma separated",
     ),
+    setting(
+        "USHER_STOP_DELAY_SECONDS",
+        "0",
+        "how long it serves on, not ready, when it is told to stop",
+    ),
     setting("USHER_POLL_SECONDS_MAX", "30", "the longest poll interval told to a client"),
     setting("USHER_WAITING_MAX", "2000000", "people who may wait in one queue"),
     setting("USHER_LOG", "warn,usher=info", "filter of the log, e.g. `usher=debug`"),

@@ -54,7 +54,7 @@ pub enum Schedule {
 #[derive(Debug, Args)]
 pub struct Plan {
     /// An instant such as 2031-05-01T20:00:00+09:00, or so long from now: +90s, +10m, +2h, +1d.
-    #[arg(long, value_name = "INSTANT", value_parser = instant)]
+    #[arg(long, value_name = "INSTANT", value_parser = instant, allow_hyphen_values = true)]
     at: String,
     #[command(flatten)]
     policy: PolicyFlags,

@@ -12,6 +12,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use tokio_util::task::TaskTracker;
 use tower::{Layer, Service};
 
 use super::measure::Measurements;
@@ -30,16 +31,24 @@ const PAGE_CONTENT: &str =
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'";
 
 /// The edge as a layer. Its clones share what they measure: one for each listener.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct EdgeLayer {
     measured: Arc<Measurements>,
+    work: TaskTracker,
+}
+
+impl EdgeLayer {
+    /// Once this `work` is closed, the process is about to go.
+    pub fn new(work: TaskTracker) -> Self {
+        Self { measured: Arc::default(), work }
+    }
 }
 
 impl<S> Layer<S> for EdgeLayer {
     type Service = Edge<S>;
 
     fn layer(&self, inner: S) -> Edge<S> {
-        Edge { inner, measured: self.measured.clone() }
+        Edge { inner, edge: self.clone() }
     }
 }
 
@@ -47,7 +56,7 @@ impl<S> Layer<S> for EdgeLayer {
 #[derive(Clone)]
 pub struct Edge<S> {
     inner: S,
-    measured: Arc<Measurements>,
+    edge: EdgeLayer,
 }
 
 impl<S> Service<Request> for Edge<S>
@@ -64,7 +73,7 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let (asked, measured) = (Asked::of(&request), self.measured.clone());
+        let (asked, EdgeLayer { measured, work }) = (Asked::of(&request), self.edge.clone());
         let length = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
         let answering = (length <= URI_BYTES_MAX).then(|| self.inner.call(request));
         Box::pin(async move {
@@ -75,7 +84,13 @@ where
                     Error::refused(Code::UriTooLong, detail).into_response()
                 }
             };
-            let response = asked.finish(response);
+            let mut response = asked.finish(response);
+            if work.is_closed() {
+                // The next request had better go to another instance.
+                response
+                    .headers_mut()
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             let route = asked.route.as_ref().map_or("none", MatchedPath::as_str);
             measured.count(&asked.method, route, response.status(), asked.at.elapsed());
             Ok(response)
@@ -165,4 +180,45 @@ pub async fn not_found() -> Error {
 /// A method that this address does not know; `Allow` says which it does.
 pub async fn method_not_allowed() -> Error {
     Error::refused(Code::MethodNotAllowed, "this address has other methods")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::http::StatusCode;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn breaks() -> &'static str {
+        panic!("a bug of ours")
+    }
+
+    async fn ask(router: &Router, path: &str) -> Response {
+        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        router.clone().oneshot(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_one_answer_and_the_next_is_served() {
+        let edge = EdgeLayer::new(TaskTracker::new());
+        let router = Router::new()
+            .route("/breaks", get(breaks))
+            .route("/works", get(|| async { "ok" }))
+            .layer(edge);
+        assert_eq!(ask(&router, "/breaks").await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(ask(&router, "/works").await.status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn who_is_about_to_go_says_so_with_each_answer() {
+        let work = TaskTracker::new();
+        let edge = EdgeLayer::new(work.clone());
+        let router = Router::new().route("/", get(|| async { "ok" })).layer(edge);
+        assert_eq!(ask(&router, "/").await.headers().get(header::CONNECTION), None);
+        work.close();
+        assert_eq!(ask(&router, "/").await.headers()[header::CONNECTION], "close");
+    }
 }

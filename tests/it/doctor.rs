@@ -1,5 +1,6 @@
 //! `usher doctor`, as an operator runs it before people come: what it finds, and that it leaves no trace.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -112,6 +113,7 @@ stories_on_postgres! {
 #[tokio::test]
 async fn a_shop_that_runs_is_examined_where_it_stands() {
     let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
     let data = dir.path().display().to_string();
     let settings = [("USHER_DATA_DIR".to_owned(), data.clone())];
     let config = Config::from_settings(settings).unwrap();

@@ -2,103 +2,19 @@
 
 mod sqlite {
     use std::path::Path;
-    use std::process::{ExitStatus, Stdio};
 
-    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream, UnixStream};
-    use tokio::process::{Child, ChildStderr, Command};
+    use tokio::process::Command;
 
     use usher::clock::{Clock, rfc3339};
 
     use crate::harness::*;
 
-    const ADMIN_KEY: &str = "the-key-of-the-operators-in-tests-0123456789";
-
-    /// `usher serve` on this directory, with these settings and none of the machine's.
-    fn serve(data: &Path, settings: &[(&str, &str)]) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_usher"))
-            .arg("serve")
-            .env_clear()
-            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
-            .env("USHER_LISTEN", "127.0.0.1:0")
-            .env("USHER_ADMIN_LISTEN", "127.0.0.1:0")
-            .env("USHER_ADMIN_KEY", ADMIN_KEY)
-            .env("USHER_DATA_DIR", data)
-            .envs(settings.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap()
-    }
-
-    async fn signal(name: &str, pid: impl std::fmt::Display) {
-        let sent = Command::new("kill").args([name, &pid.to_string()]).status().await.unwrap();
-        assert!(sent.success());
-    }
-
-    async fn redis_serves(data: &Path) -> bool {
-        UnixStream::connect(data.join("redis/redis.sock")).await.is_ok()
-    }
-
-    struct Shop {
-        process: Child,
-        log: Lines<BufReader<ChildStderr>>,
-        public: String,
-        admin: String,
-    }
-
-    impl Shop {
-        async fn open(data: &Path) -> Shop {
-            let mut process = serve(data, &[]);
-            let log = BufReader::new(process.stderr.take().unwrap()).lines();
-            let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-            let mut address = async || {
-                let line = lines.next_line().await.unwrap().expect("usher says where it listens");
-                line.rsplit_once("http://").unwrap().1.to_owned()
-            };
-            let (public, admin) = (address().await, address().await);
-            Shop { process, log, public, admin }
-        }
-
-        fn buyer(&self, user_id: i64, token: Option<String>) -> Buyer {
-            let buyer = Buyer::new(user_id, Http::to(self.public.parse().unwrap()), None);
-            token.into_iter().for_each(|token| buyer.takes(token));
-            buyer
-        }
-
-        /// Nobody is let in, so that everybody's place stays what it is.
-        async fn pause(&self) {
-            self.operator().tune("main", json!({"mode": "paused"})).await;
-        }
-
-        fn operator(&self) -> Operator {
-            Operator::new(Http::to(self.admin.parse().unwrap()), ADMIN_KEY)
-        }
-
-        async fn says(&mut self, what: &str) {
-            while !self.log.next_line().await.unwrap().expect("usher runs").contains(what) {}
-        }
-
-        async fn signal(&self, name: &str) {
-            signal(name, self.process.id().unwrap()).await;
-        }
-
-        async fn end(&mut self) -> ExitStatus {
-            self.process.wait().await.unwrap()
-        }
-
-        async fn stop(mut self) {
-            self.signal("-TERM").await;
-            assert_eq!(self.end().await.code(), Some(0));
-        }
-    }
-
     #[tokio::test]
     async fn what_was_planned_is_made_while_nobody_watches() {
         let data = tempfile::tempdir().unwrap();
-        let mut shop = Shop::open(data.path()).await;
+        let mut shop = Shop::open(data.path(), []).await;
         let at = rfc3339(Clock::system().now_ms() + 1_000);
         let closing = json!({"at": at, "policy": {"mode": "closed"}});
         let operator = shop.operator();
@@ -111,13 +27,13 @@ mod sqlite {
     #[tokio::test]
     async fn a_killed_shop_goes_on_and_its_redis_is_looked_after() {
         let data = tempfile::tempdir().unwrap();
-        let mut shop = Shop::open(data.path()).await;
+        let mut shop = Shop::open(data.path(), []).await;
         shop.pause().await;
         let ann = shop.buyer(1, None);
         assert_eq!(ann.join().await.waiting(), 1);
         shop.process.kill().await.unwrap();
 
-        let mut shop = Shop::open(data.path()).await;
+        let mut shop = Shop::open(data.path(), []).await;
         let ann = shop.buyer(1, Some(ann.token()));
         assert_eq!(ann.poll().await.waiting(), 1);
         assert_eq!(shop.buyer(2, None).join().await.waiting(), 2);
@@ -129,6 +45,10 @@ mod sqlite {
         shop.buyer(3, None).join().await.refused(503, "queue_rebuilding");
         shop.stop().await;
         assert!(!redis_serves(data.path()).await);
+    }
+
+    async fn redis_serves(data: &Path) -> bool {
+        UnixStream::connect(data.join("redis/redis.sock")).await.is_ok()
     }
 
     async fn redis_pid(data: &Path) -> u32 {
@@ -143,7 +63,7 @@ mod sqlite {
     #[tokio::test]
     async fn a_start_that_fails_keeps_the_seal() {
         let data = tempfile::tempdir().unwrap();
-        let shop = Shop::open(data.path()).await;
+        let shop = Shop::open(data.path(), []).await;
         shop.pause().await;
         let ann = shop.buyer(1, None);
         assert_eq!(ann.join().await.waiting(), 1);
@@ -152,19 +72,19 @@ mod sqlite {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = taken.local_addr().unwrap().to_string();
         for name in ["USHER_LISTEN", "USHER_ADMIN_LISTEN"] {
-            let failed = serve(data.path(), &[(name, &address), ("USHER_LOG", "error")]);
+            let failed = serve(data.path(), [(name, &*address), ("USHER_LOG", "error")]);
             let failed = failed.wait_with_output().await.unwrap();
             let said = String::from_utf8(failed.stderr).unwrap();
             assert_eq!((failed.status.code(), said.lines().count()), (Some(1), 1), "{said}");
             assert!(said.contains(&format!("{name}: {address}")), "{said}");
         }
         for program in ["/bin/false", "/nowhere/redis-server"] {
-            let failed = serve(data.path(), &[("USHER_REDIS_SERVER", program)]).wait().await;
+            let failed = serve(data.path(), [("USHER_REDIS_SERVER", program)]).wait().await;
             assert_eq!(failed.unwrap().code(), Some(1));
         }
         assert!(!redis_serves(data.path()).await);
 
-        let mut shop = Shop::open(data.path()).await;
+        let mut shop = Shop::open(data.path(), []).await;
         assert_eq!(shop.buyer(1, Some(ann.token())).poll().await.waiting(), 1);
         shop.signal("-HUP").await;
         assert_eq!(shop.end().await.code(), Some(0), "a closed terminal stops it, too");
@@ -186,7 +106,7 @@ mod sqlite {
         std::fs::set_permissions(&program, PermissionsExt::from_mode(0o700)).unwrap();
 
         let program = program.display().to_string();
-        let ended = serve(data.path(), &[("USHER_REDIS_SERVER", &program)]).wait().await.unwrap();
+        let ended = serve(data.path(), [("USHER_REDIS_SERVER", &*program)]).wait().await.unwrap();
         assert_eq!(ended.code(), Some(0));
         let pid = std::fs::read_to_string(pid).unwrap();
         assert!(!Path::new("/proc").join(pid.trim()).exists(), "Redis runs on");
@@ -196,7 +116,7 @@ mod sqlite {
     #[tokio::test]
     async fn whoever_cannot_wait_signals_twice_and_loses_nothing() {
         let data = tempfile::tempdir().unwrap();
-        let mut shop = Shop::open(data.path()).await;
+        let mut shop = Shop::open(data.path(), []).await;
         shop.pause().await;
         let ann = shop.buyer(1, None);
         assert_eq!(ann.join().await.waiting(), 1);
@@ -213,7 +133,7 @@ mod sqlite {
         shop.signal("-INT").await;
         assert_eq!(shop.end().await.code(), Some(1));
 
-        let shop = Shop::open(data.path()).await;
+        let shop = Shop::open(data.path(), []).await;
         assert_eq!(shop.buyer(1, Some(ann.token())).poll().await.waiting(), 1);
         shop.stop().await;
     }

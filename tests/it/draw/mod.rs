@@ -59,6 +59,16 @@ async fn verified(app: &TestApp, words: &[&str]) -> Vec<usize> {
     lines.lines().map(|line| line.split(',').next().unwrap().parse().unwrap()).collect()
 }
 
+#[tokio::test]
+async fn who_verifies_nothing_is_told_so_in_a_sentence() {
+    for nowhere in ["/nowhere/draw.json", "/dev/null", "http://127.0.0.1:1/queues/main/draw"] {
+        let said = Command::new(VERIFY_DRAW).arg(nowhere).env("no_proxy", "*").output();
+        let said = String::from_utf8(said.await.unwrap().stderr).unwrap();
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.contains(nowhere), "{said}");
+    }
+}
+
 stories! {
     async fn before_the_opening_nobody_has_a_place_and_nobody_is_admitted(app: &TestApp) {
         announced(app).await;

@@ -56,6 +56,8 @@ impl Stage for TestApp {
         assert!(blunders.is_empty(), "answers that nobody should get: {blunders:#?}");
 
         let redis = self.setting("USHER_REDIS_URL").to_owned();
+        // Nobody keeps a connection on which he might still ask for something.
+        drop((self.public, self.operator));
         self.running.stop().await;
         for key in take_keys(&redis, &installation).await {
             assert!(key.starts_with(&format!("usher:{installation}:")), "a stray key: {key}");
@@ -150,6 +152,7 @@ impl TestApp {
     pub async fn back_after(self, seconds: u64) -> TestApp {
         let blunders = [self.public.blunders(), self.operator.http.blunders()].concat();
         assert!(blunders.is_empty(), "answers that nobody should get: {blunders:#?}");
+        drop((self.public, self.operator));
         self.running.stop().await;
         self.clock.advance(Duration::from_secs(seconds));
         TestApp::start(self.settings, self.clock, self.home, self.people).await
@@ -157,6 +160,7 @@ impl TestApp {
 
     /// Stops this server alone; what it shares with others stays.
     pub async fn stop(self) {
+        drop((self.public, self.operator));
         self.running.stop().await;
     }
 

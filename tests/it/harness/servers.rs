@@ -210,6 +210,13 @@ impl PrivateRedis {
             redis::cmd("CONFIG").arg(&["SET", name, value]).query_async(&mut redis).await.unwrap();
     }
 
+    /// Makes a user who may do this.
+    pub async fn allow(&self, words: &[&str]) {
+        let mut redis = redis_at(&self.url()).await;
+        let mut acl = redis::cmd("ACL");
+        let () = acl.arg("SETUSER").arg(words).query_async(&mut redis).await.unwrap();
+    }
+
     pub async fn flush_all(&self) {
         let mut redis = redis_at(&self.url()).await;
         let () = redis::cmd("FLUSHALL").query_async(&mut redis).await.unwrap();
