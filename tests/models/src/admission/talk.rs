@@ -1,0 +1,241 @@
+//! What people and the adversary do, and how their requests are answered.
+
+use super::ledger::Fate;
+use super::line::Standing;
+use super::{Action, Admission, INSTANCES, Mail, Number, Promise, Rule, State};
+
+impl Admission {
+    pub(super) fn people_may(&self, state: &State, actions: &mut Vec<Action>) {
+        for user in 0..self.bounds.people {
+            let person = &state.people[user];
+            for instance in 0..INSTANCES {
+                let epoch = state.instances[instance].epoch;
+                // The first to come is the first person: names make no difference.
+                let is_next = user == 0 || state.people[user - 1].given != 0;
+                for server in self.reachable(state, epoch) {
+                    let redis = &state.servers[server];
+                    let has_room = redis.arrivals < self.bounds.arrivals;
+                    if is_next && redis.generation == epoch && has_room {
+                        actions.push(Action::Join { user, instance, server });
+                    }
+                    let given = Number::all().filter(|number| person.given & number.bit() != 0);
+                    actions.extend(given.map(|number| Action::Poll { user, number, instance, server }));
+                }
+                if person.token.is_some() {
+                    actions.push(Action::Leave { user, instance });
+                }
+                if state.sql.open_of(user).is_some() {
+                    actions.push(Action::Pay { user, instance });
+                }
+            }
+            let is_counted = !self.keeps(Rule::Rearm) || !self.keeps(Rule::PauseFromPublish);
+            if state.awaited & (1 << user) != 0 && is_counted {
+                actions.push(Action::Refuse { user });
+            }
+        }
+        for mail in (0..state.mail.len()).filter(|mail| state.mail[*mail] != Mail::None) {
+            let epoch = match state.mail[mail] {
+                Mail::Enter { epoch, .. } | Mail::Leave { epoch, .. } => epoch,
+                Mail::Close { .. } | Mail::None => state.sql.epoch,
+            };
+            let servers = self.reachable(state, epoch);
+            actions.extend(servers.map(|server| Action::Deliver { mail, server }));
+            actions.push(Action::Lose { mail });
+        }
+    }
+
+    pub(super) fn fate(&self, state: &State, user: usize, number: Number) -> Fate {
+        state.sql.fate(user, number, self.keeps(Rule::Issued))
+    }
+
+    pub(super) fn join(&self, state: &mut State, user: usize, instance: usize, server: usize) {
+        let epoch = state.instances[instance].epoch;
+        let (number, is_new) = state.servers[server].join(epoch, user);
+        let was_given = state.people.iter().any(|person| person.given & number.bit() != 0);
+        if is_new && was_given {
+            state.broken = Some(Promise::NumberOnce);
+        }
+        let person = &mut state.people[user];
+        person.given |= number.bit();
+        (person.token, person.confirmed) = (number, epoch);
+        // Told by an instance that does not know the new epoch: he comes back within the pause.
+        state.await_back(user, epoch < state.sql.epoch);
+    }
+
+    /// A poll with any number ever given to this person. Only its owner's own last token is learned from.
+    pub(super) fn poll(
+        &self,
+        state: &mut State,
+        (user, number): (usize, Number),
+        instance: usize,
+        server: usize,
+    ) -> Option<()> {
+        let epoch = state.instances[instance].epoch;
+        let is_own = state.people[user].token == number;
+        let confirmed = if is_own { state.people[user].confirmed } else { number.epoch() };
+        let redis = &mut state.servers[server];
+        if redis.generation != epoch {
+            // Degraded: only what SQL says can be told.
+            return self.ask_sql(state, (user, number), (is_own, false), epoch);
+        }
+        let waiting = redis.wait.iter().any(|number| number.is_some());
+        let asks = !waiting && self.keeps(Rule::EmptyLineAsks);
+        if confirmed == epoch && number > redis.serving && !asks {
+            if is_own {
+                self.hear(state, user, epoch);
+            }
+            return Some(());
+        }
+        let standing = if confirmed == epoch {
+            redis.place(user, number)
+        } else {
+            redis.enter(user, number, false)
+        };
+        match standing {
+            Standing::Active | Standing::Pending | Standing::Waiting => {
+                self.confirm(state, user, number, epoch);
+                Some(())
+            }
+            Standing::Behind(_) if !self.keeps(Rule::ConfirmEqual) => {
+                self.confirm(state, user, number, epoch);
+                Some(())
+            }
+            Standing::Behind(_) | Standing::Absent => {
+                self.ask_sql(state, (user, number), (is_own, true), epoch)
+            }
+        }
+    }
+
+    /// Redis does not have the number, or cannot be asked: the rows decide, and where they are silent it is entered.
+    fn ask_sql(
+        &self,
+        state: &mut State,
+        (user, number): (usize, Number),
+        (is_own, enters): (bool, bool),
+        epoch: u8,
+    ) -> Option<()> {
+        let fate = self.fate(state, user, number);
+        if fate == Fate::Dead && is_own {
+            // 410: its owner knows that it is over.
+            state.people[user].token = Number::NONE;
+            state.await_back(user, false);
+            return Some(());
+        }
+        let is_entered = fate == Fate::Unknown || !self.keeps(Rule::Probe);
+        if !enters || !is_entered {
+            return None;
+        }
+        // Whoever waits with another number of his: is that one over?
+        let ghost = state.servers.iter().map(|server| server.wait[user]);
+        let mut ghost = ghost.filter(|other| other.is_some() && *other < number);
+        let ghost = ghost.find(|other| self.fate(state, user, *other) == Fate::Dead);
+        let ghost = ghost.unwrap_or_default();
+        self.send(state, Mail::Enter { epoch, user: user as u8, number, ghost })
+    }
+
+    /// Redis has him: his token says so from now on, if this is the one he keeps.
+    fn confirm(&self, state: &mut State, user: usize, number: Number, epoch: u8) {
+        if state.people[user].token == number {
+            state.people[user].confirmed = epoch;
+            self.hear(state, user, epoch);
+        }
+    }
+
+    /// He has been back; if it was to an instance that does not know the new epoch yet, he comes again in the pause.
+    fn hear(&self, state: &mut State, user: usize, epoch: u8) {
+        if epoch == state.sql.epoch || !self.keeps(Rule::PauseOutlastsIgnorance) {
+            state.await_back(user, false);
+        }
+    }
+
+    pub(super) fn send(&self, state: &mut State, mail: Mail) -> Option<()> {
+        let free = state.mail[..self.bounds.mail].iter().position(|place| *place == Mail::None)?;
+        if state.mail.contains(&mail) {
+            return None;
+        }
+        state.mail[free] = mail;
+        Some(())
+    }
+
+    pub(super) fn deliver(&self, state: &mut State, mail: usize, server: usize) -> Option<()> {
+        let mail = std::mem::take(&mut state.mail[mail]);
+        let redis = &mut state.servers[server];
+        match mail {
+            Mail::Enter { epoch, user, number, ghost } if redis.generation == epoch => {
+                let user = usize::from(user);
+                let is_late = self.keeps(Rule::EnterWhileUnknown) && self.keeps(Rule::Probe);
+                if is_late && self.fate(state, user, number) == Fate::Dead {
+                    return Some(());
+                }
+                let redis = &mut state.servers[server];
+                if redis.wait[user] == ghost {
+                    redis.wait[user] = Number::NONE;
+                }
+                redis.enter(user, number, true);
+                // Behind a lower number of his own he is in the line as well, and asks again.
+                let place = redis.place(user, number);
+                if matches!(place, Standing::Behind(_)) {
+                    self.hear(state, user, epoch);
+                } else {
+                    self.confirm(state, user, number, epoch);
+                }
+            }
+            Mail::Leave { epoch, user, number } if redis.generation == epoch => {
+                self.take_out(state, user.into(), number, server);
+            }
+            Mail::Close { user: _, number } => state.sql.close(number),
+            Mail::Enter { .. } | Mail::Leave { .. } | Mail::None => {}
+        }
+        Some(())
+    }
+
+    fn take_out(&self, state: &mut State, user: usize, number: Number, server: usize) {
+        let redis = &mut state.servers[server];
+        if self.keeps(Rule::LeaveByNumber) {
+            redis.leave(user, number);
+        } else {
+            for number in [redis.wait[user], redis.pend[user], redis.turns[user]] {
+                redis.leave(user, number);
+            }
+        }
+    }
+
+    /// DELETE /queue, and a payment: SQL first, then a word to Redis that may be lost.
+    pub(super) fn leave(
+        &self,
+        state: &mut State,
+        (user, number): (usize, Number),
+        instance: usize,
+        is_paid: bool,
+    ) -> Option<()> {
+        let epoch = state.instances[instance].epoch;
+        if self.keeps(Rule::SqlFirst) {
+            if !is_paid {
+                state.sql.void(user, number);
+            }
+            if !is_paid || self.keeps(Rule::PayEnds) {
+                state.sql.close(number);
+            }
+            // A full post bag is a lost word.
+            let _ = self.send(state, Mail::Leave { epoch, user: user as u8, number });
+        } else {
+            self.send(state, Mail::Close { user: user as u8, number })?;
+            for server in self.reachable(state, epoch).collect::<Vec<_>>() {
+                if state.servers[server].generation == epoch {
+                    self.take_out(state, user, number, server);
+                }
+            }
+        }
+        if state.people[user].token == number {
+            state.people[user].token = Number::NONE;
+            state.await_back(user, false);
+        }
+        Some(())
+    }
+}
+
+impl State {
+    pub(super) fn await_back(&mut self, user: usize, is_awaited: bool) {
+        self.awaited = self.awaited & !(1 << user) | (u8::from(is_awaited) << user);
+    }
+}
