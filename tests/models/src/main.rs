@@ -4,8 +4,10 @@ fn main() {
     let a: Vec<u64> = std::env::args().skip(1).map(|x| x.parse().unwrap()).collect();
     let bounds = Bounds { people: a[0] as usize, cap: a[1] as usize, batch: a[2] as usize, epochs: a[3] as u8, arrivals: a[4] as u8, faults: a[5] as u8, mail: a[6] as usize };
     let (cap, which) = (a[7] as usize, a.get(8).copied());
-    let rules: Vec<Option<Rule>> = match which { None => vec![None], Some(99) => Rule::ALL.iter().map(|r| Some(r.0)).collect(), Some(k) => vec![Some(Rule::ALL[k as usize].0)] };
+    let rules: Vec<Option<Rule>> = match which { None | Some(98) => vec![None], Some(99) => Rule::ALL.iter().map(|r| Some(r.0)).collect(), Some(k) => vec![Some(Rule::ALL[k as usize].0)] };
+    let graph = a.len() > 9;
     for without in rules {
+        if graph { let m = Admission { bounds, without }; let s = m.served(); println!("== {without:?} graph {} stuck {}", s.states, s.stuck.is_some()); for a in s.stuck.into_iter().flatten() { println!("     {a:?}"); } continue; }
         let began = std::time::Instant::now();
         let m = Admission { bounds, without };
         let c = m.checker().finish_when(HasDiscoveries::AnyFailures).target_state_count(cap).spawn_bfs().join();

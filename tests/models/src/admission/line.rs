@@ -29,8 +29,8 @@ pub enum Standing {
     Active,
     Pending,
     Waiting,
-    /// Waiting with a lower number.
-    Behind(Number),
+    /// In line with another number.
+    Other(Number),
     Absent,
 }
 
@@ -55,23 +55,28 @@ impl Redis {
             Standing::Pending
         } else if self.wait[user] == number {
             Standing::Waiting
-        } else if self.wait[user].is_some() && self.wait[user] < number {
-            Standing::Behind(self.wait[user])
         } else {
             Standing::Absent
         }
     }
 
-    /// `enter.lua`: `place`, and who is absent is put at his number: when it cannot have come up, or SQL knows nothing of it.
-    pub fn enter(&mut self, user: usize, number: Number, is_probed: bool) -> Standing {
-        let standing = self.place(user, number);
-        let is_new = number > self.serving && self.wait[user].is_none();
-        if standing != Standing::Absent || !(is_new || is_probed) {
-            return standing;
+    /// `enter.lua`: the lower number of a person wins; a ghost that is named gives way.
+    pub fn enter(&mut self, user: usize, number: Number, ghost: Number) -> Standing {
+        if self.turns[user].is_some() {
+            return Standing::Active;
         }
-        // `ZADD LT`: an earlier number of the same person wins.
-        self.wait[user] = number;
-        Standing::Waiting
+        if self.pend[user].is_some() {
+            return if self.pend[user] == number {
+                Standing::Waiting
+            } else {
+                Standing::Other(self.pend[user])
+            };
+        }
+        let stored = self.wait[user];
+        if stored.is_none() || number < stored || stored == ghost {
+            self.wait[user] = number;
+        }
+        if self.wait[user] == number { Standing::Waiting } else { Standing::Other(stored) }
     }
 
     /// `leave.lua`.
@@ -123,6 +128,10 @@ impl Redis {
     /// What FLUSHALL, or a disk that was lost, leaves.
     pub fn empty(&self) -> Self {
         Self { up: self.up, lineage: self.lineage, ..Self::default() }
+    }
+
+    pub fn is_empty_line(&self) -> bool {
+        count(&self.wait) == 0
     }
 
     pub fn knows(&self, user: usize, number: Number) -> bool {

@@ -20,6 +20,7 @@ mod ledger;
 mod line;
 mod properties;
 mod rules;
+mod served;
 mod steps;
 mod talk;
 
@@ -30,6 +31,7 @@ use stateright::{Model, Property};
 use ledger::Sql;
 use line::{Places, Redis};
 pub use rules::{Promise, Rule};
+pub use served::Served;
 
 pub const PEOPLE_MAX: usize = 3;
 pub const EPOCHS_MAX: usize = 3;

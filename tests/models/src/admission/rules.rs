@@ -74,14 +74,14 @@ pub enum Rule {
     PayEnds,
     /// T4: every number of a batch has a row afterwards.
     Void,
-    /// A place is confirmed only at the number that Redis has.
-    ConfirmEqual,
-    /// A number that SQL knows to be over is not entered late.
-    EnterWhileUnknown,
+    /// SQL is asked before a number is put into the line.
+    SqlBeforeEnter,
+    /// Who is in line with a number of his that is over gets the one that is not.
+    GhostsGiveWay,
+    /// A number that ends between SQL's answer and `enter` is not entered.
+    EnterInTime,
     /// Where nobody waits, no place is told from memory.
     EmptyLineAsks,
-    /// SQL is asked before a number that may have come up is entered.
-    Probe,
 }
 
 impl Rule {
@@ -101,9 +101,9 @@ impl Rule {
         (Self::Issued, &[Promise::OneTurn]),
         (Self::PayEnds, &[Promise::Covered]),
         (Self::Void, &[Promise::Accounted]),
-        (Self::ConfirmEqual, &[Promise::Order]),
-        (Self::EnterWhileUnknown, &[Promise::Order]),
+        (Self::SqlBeforeEnter, &[Promise::Order]),
+        (Self::GhostsGiveWay, &[Promise::Order]),
+        (Self::EnterInTime, &[Promise::Order]),
         (Self::EmptyLineAsks, &[Promise::Served]),
-        (Self::Probe, &[Promise::Order]),
     ];
 }

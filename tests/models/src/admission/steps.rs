@@ -288,7 +288,7 @@ impl Admission {
 }
 
 impl State {
-    fn is_doubted(&self, server: usize, lineage_counts: bool) -> bool {
+    pub(super) fn is_doubted(&self, server: usize, lineage_counts: bool) -> bool {
         let (redis, epoch) = (&self.servers[server], self.sql.epoch);
         let lineage = self.sql.lineages[usize::from(epoch)];
         redis.generation != epoch || lineage_counts && redis.lineage != lineage

@@ -73,47 +73,16 @@ impl Admission {
         let epoch = state.instances[instance].epoch;
         let is_own = state.people[user].token == number;
         let confirmed = if is_own { state.people[user].confirmed } else { number.epoch() };
-        let redis = &mut state.servers[server];
-        if redis.generation != epoch {
-            // Degraded: only what SQL says can be told.
-            return self.ask_sql(state, (user, number), (is_own, false), epoch);
-        }
-        let waiting = redis.wait.iter().any(|number| number.is_some());
-        let asks = !waiting && self.keeps(Rule::EmptyLineAsks);
-        if confirmed == epoch && number > redis.serving && !asks {
-            if is_own {
-                self.hear(state, user, epoch);
-            }
-            return Some(());
-        }
-        let standing = if confirmed == epoch {
-            redis.place(user, number)
-        } else {
-            redis.enter(user, number, false)
-        };
-        match standing {
-            Standing::Active | Standing::Pending | Standing::Waiting => {
+        let redis = &state.servers[server];
+        let is_known = redis.generation == epoch;
+        if is_known && confirmed == epoch {
+            let asks = redis.is_empty_line() && self.keeps(Rule::EmptyLineAsks);
+            let is_far = number > redis.serving && !asks;
+            if is_far || redis.place(user, number) == Standing::Waiting {
                 self.confirm(state, user, number, epoch);
-                Some(())
-            }
-            Standing::Behind(_) if !self.keeps(Rule::ConfirmEqual) => {
-                self.confirm(state, user, number, epoch);
-                Some(())
-            }
-            Standing::Behind(_) | Standing::Absent => {
-                self.ask_sql(state, (user, number), (is_own, true), epoch)
+                return Some(());
             }
         }
-    }
-
-    /// Redis does not have the number, or cannot be asked: the rows decide, and where they are silent it is entered.
-    fn ask_sql(
-        &self,
-        state: &mut State,
-        (user, number): (usize, Number),
-        (is_own, enters): (bool, bool),
-        epoch: u8,
-    ) -> Option<()> {
         let fate = self.fate(state, user, number);
         if fate == Fate::Dead && is_own {
             // 410: its owner knows that it is over.
@@ -121,16 +90,10 @@ impl Admission {
             state.await_back(user, false);
             return Some(());
         }
-        let is_entered = fate == Fate::Unknown || !self.keeps(Rule::Probe);
-        if !enters || !is_entered {
-            return None;
-        }
-        // Whoever waits with another number of his: is that one over?
-        let ghost = state.servers.iter().map(|server| server.wait[user]);
-        let mut ghost = ghost.filter(|other| other.is_some() && *other < number);
-        let ghost = ghost.find(|other| self.fate(state, user, *other) == Fate::Dead);
-        let ghost = ghost.unwrap_or_default();
-        self.send(state, Mail::Enter { epoch, user: user as u8, number, ghost })
+        let is_entered = fate == Fate::Unknown || !self.keeps(Rule::SqlBeforeEnter);
+        // Where Redis cannot be asked, a waiting place is told without being confirmed.
+        let mail = Mail::Enter { epoch, user: user as u8, number, ghost: Number::NONE };
+        if is_known && is_entered { self.send(state, mail) } else { None }
     }
 
     /// Redis has him: his token says so from now on, if this is the one he keeps.
@@ -162,29 +125,45 @@ impl Admission {
         let redis = &mut state.servers[server];
         match mail {
             Mail::Enter { epoch, user, number, ghost } if redis.generation == epoch => {
-                let user = usize::from(user);
-                let is_late = self.keeps(Rule::EnterWhileUnknown) && self.keeps(Rule::Probe);
-                if is_late && self.fate(state, user, number) == Fate::Dead {
-                    return Some(());
-                }
-                let redis = &mut state.servers[server];
-                if redis.wait[user] == ghost {
-                    redis.wait[user] = Number::NONE;
-                }
-                redis.enter(user, number, true);
-                // Behind a lower number of his own he is in the line as well, and asks again.
-                let place = redis.place(user, number);
-                if matches!(place, Standing::Behind(_)) {
-                    self.hear(state, user, epoch);
-                } else {
-                    self.confirm(state, user, number, epoch);
-                }
+                self.enter(state, (user.into(), number), (epoch, ghost), server)?;
             }
             Mail::Leave { epoch, user, number } if redis.generation == epoch => {
                 self.take_out(state, user.into(), number, server);
             }
             Mail::Close { user: _, number } => state.sql.close(number),
             Mail::Enter { .. } | Mail::Leave { .. } | Mail::None => {}
+        }
+        Some(())
+    }
+
+    /// Gives a place back. Whoever is in line with a lower number of his keeps that, unless it is a ghost.
+    fn enter(
+        &self,
+        state: &mut State,
+        (user, number): (usize, Number),
+        (epoch, ghost): (u8, Number),
+        server: usize,
+    ) -> Option<()> {
+        let is_late = self.fate(state, user, number) == Fate::Dead;
+        if is_late && self.keeps(Rule::EnterInTime) && self.keeps(Rule::SqlBeforeEnter) {
+            return Some(());
+        }
+        match state.servers[server].enter(user, number, ghost) {
+            Standing::Waiting => self.confirm(state, user, number, epoch),
+            Standing::Other(ghost)
+                if self.keeps(Rule::GhostsGiveWay)
+                    && self.fate(state, user, ghost) == Fate::Dead =>
+            {
+                self.send(state, Mail::Enter { epoch, user: user as u8, number, ghost })?;
+            }
+            Standing::Other(other) => {
+                // From now on his token says the number that he is in line with.
+                if state.people[user].token == number {
+                    state.people[user].token = other;
+                    self.confirm(state, user, other, epoch);
+                }
+            }
+            Standing::Active | Standing::Pending | Standing::Absent => {}
         }
         Some(())
     }
