@@ -93,6 +93,10 @@ pub struct Bounds {
     /// Arrivals of one epoch.
     pub arrivals: u8,
     pub faults: u8,
+    /// Whether copies are made, servers restarted and replicas promoted; otherwise a server is only emptied.
+    pub forks: bool,
+    /// Instances that do anything.
+    pub instances: usize,
     /// Requests to Redis that are on their way at once, for as long as they like.
     pub mail: usize,
 }
@@ -141,6 +145,8 @@ pub struct Person {
     pub token: Number,
     /// `g`: the epoch in which Redis last confirmed the place.
     pub confirmed: u8,
+    /// He learned of his lower number when a batch with a higher one had been taken already.
+    pub is_late: bool,
     /// Every number ever given to him, as bits.
     pub given: u16,
     /// Those that he had when one of his turns was opened.
@@ -198,6 +204,9 @@ pub enum Kept {
 }
 
 impl Admission {
+    /// The epoch of an instance that was never started.
+    const NEVER: u8 = u8::MAX;
+
     pub fn keeps(&self, rule: Rule) -> bool {
         self.without != Some(rule)
     }
@@ -213,7 +222,8 @@ impl Model for Admission {
         state.sql.lineages[1] = 1;
         state.servers[0] = Redis { up: true, lineage: 1, generation: 1, ..Redis::default() };
         state.servers[0].serving = Number::of(1, 0);
-        state.instances = [Instance { epoch: 1, job: Job::Idle }; INSTANCES];
+        state.instances = [Instance { epoch: Self::NEVER, job: Job::Idle }; INSTANCES];
+        state.instances[..self.bounds.instances].fill(Instance { epoch: 1, job: Job::Idle });
         vec![state]
     }
 

@@ -62,6 +62,7 @@ impl Admission {
             let token = state.people[other].token;
             token.is_some()
                 && token < number
+                && !state.people[other].is_late
                 && state.sql.open_of(other).is_none()
                 && state.sql.fate(other, token, self.keeps(Rule::Issued)) == Fate::Unknown
         };

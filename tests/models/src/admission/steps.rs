@@ -57,7 +57,7 @@ impl Admission {
     }
 
     pub(super) fn instances_may(&self, state: &State, actions: &mut Vec<Action>) {
-        for (instance, Instance { epoch, job }) in state.instances.iter().enumerate() {
+        for (instance, Instance { epoch, job }) in state.running() {
             if *epoch != state.sql.epoch {
                 actions.push(Action::Adopt { instance });
             }
@@ -251,11 +251,16 @@ impl Admission {
         if state.faults == 0 {
             return;
         }
+        for server in (0..2).filter(|server| state.servers[*server].up) {
+            actions.push(Action::Flush { server });
+        }
+        if !self.bounds.forks {
+            return;
+        }
         if !state.has_copy && state.faults == self.bounds.faults {
             actions.push(Action::Copy);
         }
         for server in (0..2).filter(|server| state.servers[*server].up) {
-            actions.push(Action::Flush { server });
             actions.push(Action::Restart { server, with: Kept::All });
             actions.push(Action::Restart { server, with: Kept::Nothing });
         }
@@ -288,6 +293,12 @@ impl Admission {
 }
 
 impl State {
+    /// The instances that have been started.
+    pub(super) fn running(&self) -> impl Iterator<Item = (usize, &Instance)> {
+        let all = self.instances.iter().enumerate();
+        all.filter(|(_, instance)| instance.epoch != Admission::NEVER)
+    }
+
     pub(super) fn is_doubted(&self, server: usize, lineage_counts: bool) -> bool {
         let (redis, epoch) = (&self.servers[server], self.sql.epoch);
         let lineage = self.sql.lineages[usize::from(epoch)];

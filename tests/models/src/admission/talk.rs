@@ -2,14 +2,13 @@
 
 use super::ledger::Fate;
 use super::line::Standing;
-use super::{Action, Admission, INSTANCES, Mail, Number, Promise, Rule, State};
+use super::{Action, Admission, Instance, Job, Mail, Number, Places, Promise, Rule, State};
 
 impl Admission {
     pub(super) fn people_may(&self, state: &State, actions: &mut Vec<Action>) {
         for user in 0..self.bounds.people {
             let person = &state.people[user];
-            for instance in 0..INSTANCES {
-                let epoch = state.instances[instance].epoch;
+            for (instance, &Instance { epoch, .. }) in state.running() {
                 // The first to come is the first person: names make no difference.
                 let is_next = user == 0 || state.people[user - 1].given != 0;
                 for server in self.reachable(state, epoch) {
@@ -57,7 +56,8 @@ impl Admission {
         }
         let person = &mut state.people[user];
         person.given |= number.bit();
-        (person.token, person.confirmed) = (number, epoch);
+        person.confirmed = epoch;
+        state.keep(user, number);
         // Told by an instance that does not know the new epoch: he comes back within the pause.
         state.await_back(user, epoch < state.sql.epoch);
     }
@@ -159,7 +159,7 @@ impl Admission {
             Standing::Other(other) => {
                 // From now on his token says the number that he is in line with.
                 if state.people[user].token == number {
-                    state.people[user].token = other;
+                    state.keep(user, other);
                     self.confirm(state, user, other, epoch);
                 }
             }
@@ -216,5 +216,20 @@ impl Admission {
 impl State {
     pub(super) fn await_back(&mut self, user: usize, is_awaited: bool) {
         self.awaited = self.awaited & !(1 << user) | (u8::from(is_awaited) << user);
+    }
+
+    /// From now on this is the token he polls with.
+    fn keep(&mut self, user: usize, number: Number) {
+        let is_out = |batch: &Places| batch.iter().any(|other| *other > number);
+        let is_reserved = |instance: &Instance| match instance.job {
+            Job::Reserved { batch, .. } => is_out(&batch),
+            _ => false,
+        };
+        let person = &mut self.people[user];
+        if person.token != number {
+            person.token = number;
+            person.is_late = self.servers.iter().any(|server| is_out(&server.pend))
+                || self.instances.iter().any(is_reserved);
+        }
     }
 }
