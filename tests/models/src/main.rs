@@ -1,21 +1,55 @@
-use models::admission::*;
+//! Looks at as many states of the models as it is told to, and says what it found. `scripts/models` runs it.
+#![expect(clippy::print_stdout, reason = "a report is what this program is for")]
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use models::admission::{Admission, Bounds};
 use stateright::{Checker, HasDiscoveries, Model};
-fn main() {
-    let a: Vec<u64> = std::env::args().skip(1).map(|x| x.parse().unwrap()).collect();
-    let bounds = Bounds { people: a[0] as usize, cap: a[1] as usize, batch: a[2] as usize, epochs: a[3] as u8, arrivals: a[4] as u8, faults: a[5] as u8, mail: a[6] as usize % 10, instances: 2 - (a[6] as usize / 100), forks: a[6] / 10 % 10 == 0 };
-    let (cap, which) = (a[7] as usize, a.get(8).copied());
-    let rules: Vec<Option<Rule>> = match which { None | Some(98) => vec![None], Some(99) => Rule::ALL.iter().map(|r| Some(r.0)).collect(), Some(k) => vec![Some(Rule::ALL[k as usize].0)] };
-    let graph = a.len() > 9;
-    for without in rules {
-        if graph { let m = Admission { bounds, without }; let s = m.served(); println!("== {without:?} graph {} stuck {}", s.states, s.stuck.is_some()); for a in s.stuck.into_iter().flatten() { println!("     {a:?}"); } continue; }
-        let began = std::time::Instant::now();
-        let m = Admission { bounds, without };
-        let c = m.checker().finish_when(HasDiscoveries::AnyFailures).target_state_count(cap).spawn_bfs().join();
-        println!("== {without:?}: states {} unique {} depth {} {:?}", c.state_count(), c.unique_state_count(), c.max_depth(), began.elapsed());
-        for (name, path) in c.discoveries() {
-            println!("  {name}");
-            if name.starts_with("everybody is") { continue; }
-            for action in path.into_actions() { println!("     {action:?}"); }
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let as_json = words.iter().any(|word| word == "--json");
+    let states_max = words.iter().find_map(|word| word.parse().ok()).unwrap_or(20_000_000);
+    let mut broken = 0;
+    for (name, bounds) in [
+        ("one server", Bounds::ONE_SERVER),
+        ("calm", Bounds::CALM),
+        ("alone", Bounds::ALONE),
+        ("whole", Bounds::WHOLE),
+    ] {
+        let began = Instant::now();
+        let model = Admission { bounds, without: None };
+        let checked = model
+            .checker()
+            .threads(2)
+            .finish_when(HasDiscoveries::AnyFailures)
+            .target_state_count(states_max)
+            .spawn_bfs()
+            .join();
+        let failures: Vec<_> = checked
+            .discoveries()
+            .into_iter()
+            .filter(|(name, _)| !name.starts_with("everybody is served"))
+            .collect();
+        let (states, unique, depth) =
+            (checked.state_count(), checked.unique_state_count(), checked.max_depth());
+        let seconds = began.elapsed().as_secs();
+        if as_json {
+            println!(
+                r#"{{"model":"admission","bounds":"{name}","states":{states},"unique":{unique},"depth":{depth},"seconds":{seconds},"broken":{}}}"#,
+                failures.len()
+            );
+        } else {
+            println!("admission, {name}: {states} states, {unique} different, depth {depth}, {seconds} s");
+        }
+        for (promise, path) in failures {
+            broken += 1;
+            println!("  broken: {promise}");
+            for action in path.into_actions() {
+                println!("    {action:?}");
+            }
         }
     }
+    if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

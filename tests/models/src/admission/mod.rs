@@ -101,6 +101,28 @@ pub struct Bounds {
     pub mail: usize,
 }
 
+impl Bounds {
+    /// Two people, two instances, and any one fault.
+    pub const WHOLE: Self = Self {
+        people: 2,
+        cap: 1,
+        batch: 1,
+        epochs: 2,
+        arrivals: 1,
+        faults: 1,
+        forks: true,
+        instances: 2,
+        mail: 1,
+    };
+    /// One instance, and a Redis that is emptied; people come back, and come again.
+    pub const ALONE: Self =
+        Self { epochs: 1, arrivals: 2, forks: false, instances: 1, ..Self::WHOLE };
+    /// Nothing is restarted; an epoch may be begun though nothing was wrong.
+    pub const ONE_SERVER: Self = Self { forks: false, ..Self::WHOLE };
+    /// No fault at all, so that everybody may come more than once.
+    pub const CALM: Self = Self { arrivals: 3, faults: 0, forks: false, ..Self::WHOLE };
+}
+
 /// The model: the protocol, perhaps without one of its rules.
 #[derive(Clone, Debug)]
 pub struct Admission {
