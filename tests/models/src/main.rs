@@ -41,7 +41,9 @@ fn main() -> ExitCode {
                 failures.len()
             );
         } else {
-            println!("admission, {name}: {states} states, {unique} different, depth {depth}, {seconds} s");
+            println!(
+                "admission, {name}: {states} states, {unique} different, depth {depth}, {seconds} s"
+            );
         }
         for (promise, path) in failures {
             broken += 1;

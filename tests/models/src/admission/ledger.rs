@@ -55,7 +55,8 @@ impl Sql {
 
     /// Whether its owner was admitted with another number when this one had been handed out.
     fn is_outlived(&self, user: usize, number: Number) -> bool {
-        let mut admitted = self.rows.iter().filter(|row| row.was_opened() && usize::from(row.user) == user);
+        let mut admitted =
+            self.rows.iter().filter(|row| row.was_opened() && usize::from(row.user) == user);
         admitted.any(|row| row.issued >= number)
     }
 
@@ -92,7 +93,8 @@ impl Sql {
     /// T4, and `leave` of somebody who still waits: a row, so that the number is over for ever.
     pub fn void(&mut self, user: usize, number: Number) {
         if self.row(number).turn == Turn::None {
-            self.rows[number.index()] = Row { turn: Turn::Void, user: user as u8, issued: Number::NONE };
+            self.rows[number.index()] =
+                Row { turn: Turn::Void, user: user as u8, issued: Number::NONE };
         }
     }
 

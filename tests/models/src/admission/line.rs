@@ -102,8 +102,8 @@ impl Redis {
         self.pend
     }
 
-    /// `rebuild_fill.lua`, all chunks: the turns that SQL knew as open; whoever waits is kept.
-    pub fn fill(&mut self, epoch: u8, turns: Places, shuts: bool) -> bool {
+    /// `rebuild_begin.lua`: empties all but who waits.
+    pub fn begin(&mut self, epoch: u8, shuts: bool) -> bool {
         if self.generation >= epoch || self.staging > epoch {
             return false;
         }
@@ -111,7 +111,15 @@ impl Redis {
             self.generation = 0;
         }
         self.staging = epoch;
-        self.pend = Places::default();
+        (self.pend, self.turns) = <(Places, Places)>::default();
+        true
+    }
+
+    /// `rebuild_fill.lua`, all chunks: the turns that SQL knew as open.
+    pub fn fill(&mut self, epoch: u8, turns: Places) -> bool {
+        if self.staging != epoch || self.generation == epoch {
+            return false;
+        }
         self.turns = turns;
         true
     }
@@ -128,10 +136,6 @@ impl Redis {
     /// What FLUSHALL, or a disk that was lost, leaves.
     pub fn empty(&self) -> Self {
         Self { up: self.up, lineage: self.lineage, ..Self::default() }
-    }
-
-    pub fn is_empty_line(&self) -> bool {
-        count(&self.wait) == 0
     }
 
     pub fn knows(&self, user: usize, number: Number) -> bool {

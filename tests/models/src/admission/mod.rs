@@ -6,10 +6,10 @@
 //! | step | code |
 //! | --- | --- |
 //! | `Join` | `queue/joining.rs`, `lua/queue/join.lua` |
-//! | `Poll`, `Deliver(Enter)` | `queue/place.rs`, `lua/queue/{place,enter}.lua`, `Sql::fate` |
+//! | `Poll`, `Deliver(Enter)` | `queue/{place,entering}.rs`, `lua/queue/{place,enter}.lua`, `Sql::fate` |
 //! | `Leave`, `Pay`, `Deliver(Leave)` | `booking/sql`: leave; `payment/sql.rs`: the turn's end; `lua/queue/leave.lua` |
 //! | `Reserve`, `Grant`, `Commit` | `queue/admission.rs`: `admit_reserve.lua`, `queue/sql/grant.rs` (T1 to T5), `admit_commit.lua` |
-//! | `Bump`, `Read`, `Fill`, `Publish` | `queue/rebuild.rs`, `lua/queue/rebuild_{fill,publish}.lua` |
+//! | `Bump`, `Begin`, `Read`, `Fill`, `Publish` | `queue/rebuild.rs`, `lua/queue/rebuild_{begin,fill,publish}.lua` |
 //! | `Adopt` | an instance reads the queue's row |
 //!
 //! Time is not counted: a turn may be over at any look, a lease may have run out at any moment, credit is any number up
@@ -135,11 +135,35 @@ pub struct Admission {
 pub enum Job {
     #[default]
     Idle,
-    Reserved { epoch: u8, batch: Places, looks: Places, issued: Number },
-    Granted { epoch: u8, opened: Places, dropped: Places, gone: Places },
-    Bumped { epoch: u8, server: u8 },
-    Read { epoch: u8, server: u8, turns: Places },
-    Filled { epoch: u8, server: u8 },
+    Reserved {
+        epoch: u8,
+        batch: Places,
+        looks: Places,
+        issued: Number,
+    },
+    Granted {
+        epoch: u8,
+        opened: Places,
+        dropped: Places,
+        gone: Places,
+    },
+    Bumped {
+        epoch: u8,
+        server: u8,
+    },
+    Begun {
+        epoch: u8,
+        server: u8,
+    },
+    Read {
+        epoch: u8,
+        server: u8,
+        turns: Places,
+    },
+    Filled {
+        epoch: u8,
+        server: u8,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -155,10 +179,22 @@ pub enum Mail {
     #[default]
     None,
     /// `enter(probed = 1)`, after SQL said that it knows nothing of the number; a ghost in its place goes first.
-    Enter { epoch: u8, user: u8, number: Number, ghost: Number },
-    Leave { epoch: u8, user: u8, number: Number },
+    Enter {
+        epoch: u8,
+        user: u8,
+        number: Number,
+        ghost: Number,
+    },
+    Leave {
+        epoch: u8,
+        user: u8,
+        number: Number,
+    },
     /// Only where Redis is told before SQL.
-    Close { user: u8, number: Number },
+    Close {
+        user: u8,
+        number: Number,
+    },
 }
 
 /// Somebody who keeps polling with the token he was given last. All others he ever had are the adversary's.
@@ -194,26 +230,80 @@ pub struct State {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    Join { user: usize, instance: usize, server: usize },
-    Poll { user: usize, number: Number, instance: usize, server: usize },
+    Join {
+        user: usize,
+        instance: usize,
+        server: usize,
+    },
+    Poll {
+        user: usize,
+        number: Number,
+        instance: usize,
+        server: usize,
+    },
     /// A poll that was answered 429 or 503, or without Redis: its owner comes back when he is told to.
-    Refuse { user: usize },
-    Deliver { mail: usize, server: usize },
-    Lose { mail: usize },
-    Leave { user: usize, instance: usize },
-    Pay { user: usize, instance: usize },
-    Reserve { instance: usize, server: usize, most: usize, looks: bool },
-    Grant { instance: usize, over: bool },
-    Commit { instance: usize, server: usize },
-    Adopt { instance: usize },
-    Crash { instance: usize },
-    Bump { instance: usize, server: usize },
-    Read { instance: usize },
-    Fill { instance: usize },
-    Publish { instance: usize },
+    Refuse {
+        user: usize,
+    },
+    Deliver {
+        mail: usize,
+        server: usize,
+    },
+    Lose {
+        mail: usize,
+    },
+    Leave {
+        user: usize,
+        instance: usize,
+    },
+    Pay {
+        user: usize,
+        instance: usize,
+    },
+    Reserve {
+        instance: usize,
+        server: usize,
+        most: usize,
+        looks: bool,
+    },
+    Grant {
+        instance: usize,
+        over: bool,
+    },
+    Commit {
+        instance: usize,
+        server: usize,
+    },
+    Adopt {
+        instance: usize,
+    },
+    Crash {
+        instance: usize,
+    },
+    Bump {
+        instance: usize,
+        server: usize,
+    },
+    Begin {
+        instance: usize,
+    },
+    Read {
+        instance: usize,
+    },
+    Fill {
+        instance: usize,
+    },
+    Publish {
+        instance: usize,
+    },
     Copy,
-    Flush { server: usize },
-    Restart { server: usize, with: Kept },
+    Flush {
+        server: usize,
+    },
+    Restart {
+        server: usize,
+        with: Kept,
+    },
     Promote,
 }
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 
 use stateright::Model;
 
-use super::{Action, Admission, Rule, State};
+use super::{Action, Admission, EPOCHS_MAX, Rule, State};
 
 /// What looking at the whole graph gave.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Admission {
         }
         let mut actions = Vec::new();
         while let Some((at, state)) = next.pop_front() {
-            if self.is_everybody_served(&state) {
+            if self.is_everybody_served(&state) || self.is_out_of_epochs(&state) {
                 graph.goals.push(at);
             }
             self.actions(&state, &mut actions);
@@ -62,6 +62,12 @@ impl Admission {
         graph
     }
 
+    /// A dead rebuild of the last epoch that the bounds know: the protocol would begin another.
+    fn is_out_of_epochs(&self, state: &State) -> bool {
+        let is_in_doubt = |server| state.is_doubted(server, self.keeps(Rule::Lineage));
+        usize::from(state.sql.epoch) == EPOCHS_MAX && (0..2).all(is_in_doubt)
+    }
+
     fn is_calm(&self, state: &State, action: Action) -> bool {
         match action {
             Action::Poll { user, number, .. } => state.people[user].token == number,
@@ -73,6 +79,7 @@ impl Admission {
             | Action::Commit { .. }
             | Action::Adopt { .. }
             | Action::Crash { .. }
+            | Action::Begin { .. }
             | Action::Read { .. }
             | Action::Fill { .. }
             | Action::Publish { .. } => true,

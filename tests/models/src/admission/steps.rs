@@ -3,8 +3,8 @@
 use super::ledger::Turn;
 use super::line::count;
 use super::{
-    Action, Admission, EPOCHS_MAX, Instance, Job, Kept, Number, PEOPLE_MAX, Places,
-    Promise, Redis, Rule, State,
+    Action, Admission, EPOCHS_MAX, Instance, Job, Kept, Number, PEOPLE_MAX, Places, Promise, Redis,
+    Rule, State,
 };
 
 impl Admission {
@@ -35,7 +35,10 @@ impl Admission {
                 state.instances[instance] = Instance { epoch: state.sql.epoch, job: Job::Idle };
             }
             Action::Bump { instance, server } => self.bump(state, instance, server),
-            Action::Read { instance } | Action::Fill { instance } | Action::Publish { instance } => {
+            Action::Begin { instance }
+            | Action::Read { instance }
+            | Action::Fill { instance }
+            | Action::Publish { instance } => {
                 self.rebuild(state, instance)?;
             }
             Action::Copy => {
@@ -50,10 +53,16 @@ impl Admission {
     }
 
     /// The servers to which an instance of this epoch speaks.
-    pub(super) fn reachable(&self, state: &State, epoch: u8) -> impl Iterator<Item = usize> + use<> {
+    pub(super) fn reachable(
+        &self,
+        state: &State,
+        epoch: u8,
+    ) -> impl Iterator<Item = usize> + use<> {
         let (servers, lineage) = (state.servers, state.sql.lineages[usize::from(epoch)]);
         let any = !self.keeps(Rule::Lineage);
-        (0..2).filter(move |server| servers[*server].up && (any || servers[*server].lineage == lineage))
+        (0..2).filter(move |server| {
+            servers[*server].up && (any || servers[*server].lineage == lineage)
+        })
     }
 
     pub(super) fn instances_may(&self, state: &State, actions: &mut Vec<Action>) {
@@ -86,7 +95,8 @@ impl Admission {
                     let servers = self.reachable(state, *epoch);
                     actions.extend(servers.map(|server| Action::Commit { instance, server }));
                 }
-                Job::Bumped { .. } => actions.push(Action::Read { instance }),
+                Job::Bumped { .. } => actions.push(Action::Begin { instance }),
+                Job::Begun { .. } => actions.push(Action::Read { instance }),
                 Job::Read { .. } => actions.push(Action::Fill { instance }),
                 Job::Filled { .. } => actions.push(Action::Publish { instance }),
             }
@@ -108,7 +118,8 @@ impl Admission {
         state.sql.epoch += 1;
         let epoch = state.sql.epoch;
         state.sql.lineages[usize::from(epoch)] = state.servers[server].lineage;
-        state.instances[instance] = Instance { epoch, job: Job::Bumped { epoch, server: server as u8 } };
+        state.instances[instance] =
+            Instance { epoch, job: Job::Bumped { epoch, server: server as u8 } };
         if !self.keeps(Rule::PauseFromPublish) {
             state.await_everybody();
         }
@@ -118,13 +129,21 @@ impl Admission {
         let job = &mut state.instances[instance].job;
         match *job {
             Job::Bumped { epoch, server } => {
-                let turns = if self.keeps(Rule::FillTurns) { state.sql.turns() } else { Places::default() };
+                *job = Job::Begun { epoch, server };
+                let server = self.same_server(state, epoch, server)?;
+                if !state.servers[server].begin(epoch, self.keeps(Rule::BeginShuts)) {
+                    state.instances[instance].job = Job::Idle;
+                }
+            }
+            Job::Begun { epoch, server } => {
+                let turns =
+                    if self.keeps(Rule::FillTurns) { state.sql.turns() } else { Places::default() };
                 *job = Job::Read { epoch, server, turns };
             }
             Job::Read { epoch, server, turns } => {
                 *job = Job::Filled { epoch, server };
                 let server = self.same_server(state, epoch, server)?;
-                if !state.servers[server].fill(epoch, turns, self.keeps(Rule::FillShuts)) {
+                if !state.servers[server].fill(epoch, turns) {
                     state.instances[instance].job = Job::Idle;
                 }
             }
@@ -189,7 +208,8 @@ impl Admission {
         for number in looks.iter().filter(|number| over && number.is_some()) {
             state.sql.close(*number);
         }
-        let mut in_order: Vec<usize> = (0..PEOPLE_MAX).filter(|user| batch[*user].is_some()).collect();
+        let mut in_order: Vec<usize> =
+            (0..PEOPLE_MAX).filter(|user| batch[*user].is_some()).collect();
         in_order.sort_unstable_by_key(|user| batch[*user]);
         let (mut opened, mut dropped, mut gone) = <(Places, Places, Places)>::default();
         let mut fresh = Vec::new();

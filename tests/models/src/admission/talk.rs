@@ -18,7 +18,12 @@ impl Admission {
                         actions.push(Action::Join { user, instance, server });
                     }
                     let given = Number::all().filter(|number| person.given & number.bit() != 0);
-                    actions.extend(given.map(|number| Action::Poll { user, number, instance, server }));
+                    actions.extend(given.map(|number| Action::Poll {
+                        user,
+                        number,
+                        instance,
+                        server,
+                    }));
                 }
                 if person.token.is_some() {
                     actions.push(Action::Leave { user, instance });
@@ -75,13 +80,10 @@ impl Admission {
         let confirmed = if is_own { state.people[user].confirmed } else { number.epoch() };
         let redis = &state.servers[server];
         let is_known = redis.generation == epoch;
-        if is_known && confirmed == epoch {
-            let asks = redis.is_empty_line() && self.keeps(Rule::EmptyLineAsks);
-            let is_far = number > redis.serving && !asks;
-            if is_far || redis.place(user, number) == Standing::Waiting {
-                self.confirm(state, user, number, epoch);
-                return Some(());
-            }
+        let is_in_line = number > redis.serving || redis.place(user, number) == Standing::Waiting;
+        if is_known && confirmed == epoch && is_in_line {
+            self.confirm(state, user, number, epoch);
+            return Some(());
         }
         let fate = self.fate(state, user, number);
         if fate == Fate::Dead && is_own {
