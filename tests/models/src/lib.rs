@@ -1,1 +1,3 @@
 //! Models of what Usher promises, small enough to look at every state.
+
+pub mod admission;
