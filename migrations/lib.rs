@@ -6,6 +6,7 @@
 mod m0001_box_office;
 mod m0002_schedule;
 mod m0003_draw;
+mod m0004_rebuild;
 
 pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::*;
@@ -20,6 +21,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_box_office::Migration),
             Box::new(m0002_schedule::Migration),
             Box::new(m0003_draw::Migration),
+            Box::new(m0004_rebuild::Migration),
         ]
     }
 }

@@ -19,7 +19,7 @@ use crate::error::{Code, Error};
 use crate::http::limits::{Limits, room};
 use crate::ids::{QueueName, UserId};
 use crate::payment::Payments;
-use crate::queue::{Place, Queues};
+use crate::queue::{Line, Place, Queues};
 use crate::redis::Redis;
 use crate::sql::Sql;
 use crate::telemetry;
@@ -185,10 +185,18 @@ impl App {
         self.queue.unveil(self.tokens.verify(token, self.clock.now_ms())?).await
     }
 
+    /// Ticks one queue; a line that was rebuilt by it gets the marks of its seats back.
+    pub async fn tick(&self, line: &Arc<Line>) -> Result<(), Error> {
+        let ticked = self.queue.tick(line).await;
+        self.booking.return_marks(line).await;
+        ticked.map(drop)
+    }
+
     /// Ticks every queue until nobody more can be admitted now. Tests call it; the server has a loop for it.
     pub async fn admit_once(&self) -> Result<(), Error> {
         for line in self.queue.lines() {
             self.queue.tick_in_turn(&line).await?;
+            self.booking.return_marks(&line).await;
         }
         Ok(())
     }

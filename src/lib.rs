@@ -51,3 +51,5 @@ pub mod server;
 pub mod sql;
 /// Logs and figures.
 pub mod telemetry;
+/// Requests that share calls.
+pub mod together;

@@ -168,7 +168,7 @@ async fn admit(app: App, stopping: CancellationToken) {
         for line in app.queue.lines_asked_for() {
             let app = app.clone();
             ticks.spawn(async move {
-                if let Err(error) = app.queue.tick(&line).await {
+                if let Err(error) = app.tick(&line).await {
                     tracing::debug!(queue.name = %line.queue().name, %error, "a tick failed; the next one repeats it");
                 }
             });

@@ -2,9 +2,10 @@
 --[[ admit_reserve: take the next batch out of the line, as many as rate, cap and operator allow; name turns to look at.
 
 KEYS  1 generation  string  the epoch whose state this is
-      2 line        hash    tokens, last_ms, idle_ms, at_ms, owed, serving, pend_at, pend_paid, version, manual_used,
-                          n (arrivals), tuned_n (arrivals when the policy last changed), returned (credit),
-                          drawing (1: nobody is taken before the draw is opened)
+      2 line        hash    tokens, last_ms, idle_ms, at_ms, owed, serving, served (before this batch), taken (people),
+                          pend_at, pend_paid, version, manual_used, n (arrivals), tuned_n (arrivals when the policy last
+                          changed), returned (credit), drawing (1: nobody is taken before the draw is opened),
+                          pause_until (0: there is no pause after a rebuild)
       3 wait        zset    user -> number
       4 pend        zset    user -> number: the one batch on its way into SQL
       5 act         zset    user -> look_at_ms
@@ -32,30 +33,30 @@ local manual_total, flow, retry_ms = tonumber(ARGV[8]), ARGV[9], tonumber(ARGV[1
 
 if redis.call('GET', generation) ~= epoch then return { 'STALE' } end
 local function whole(n) return string.format('%.0f', tonumber(n)) end
-local names = { 'version', 'tokens', 'last_ms', 'idle_ms', 'at_ms', 'owed', 'pend_at', 'pend_paid', 'manual_used',
-  'n', 'tuned_n', 'returned', 'drawing' }
-local value = redis.call('HMGET', line, unpack(names))
-for i = 1, #names do value[i] = tonumber(value[i] or nil) or 0 end
-local seen, tokens, last, idle, at, owed, pend_at, paid, manual_used, arrivals, tuned, returned, drawing = unpack(value)
+local value = redis.call('HMGET', line, 'version', 'tokens', 'last_ms', 'idle_ms', 'at_ms', 'owed', 'pend_at',
+  'pend_paid', 'manual_used', 'n', 'tuned_n', 'returned', 'drawing', 'pause_until', 'serving', 'taken')
+for i = 1, 16 do value[i] = tonumber(value[i] or nil) or 0 end
+local seen, tokens, last, idle, at, owed, pend_at, paid, manual_used, arrivals, tuned = unpack(value)
+local returned, drawing, pause, serving, taken = unpack(value, 12)
 if version < seen then return { 'OLD_POLICY' } end
 if version > seen then tuned = seen > 0 and arrivals or 0 end
 if version > seen then redis.call('HSET', line, 'version', version, 'tuned_n', tuned) end
 
 local looks = redis.call('ZRANGEBYSCORE', act, '-inf', now, 'LIMIT', 0, batch_max)
-local again = {}
+local again, full = {}, 0
 for i = 1, #looks do again[2 * i - 1], again[2 * i] = whole(now + 2000), looks[i] end
 if #looks > 0 then redis.call('ZADD', act, unpack(again)) end
-local full = 0
 if redis.call('ZCARD', pend) == 0 then
   -- A bucket fills to its brim while nobody waits; while somebody does, a late tick of up to a second loses nothing.
   if last == 0 then last, tokens = now, burst end
   tokens = math.min(burst + rate, tokens + returned)
-  if flow == 'none' or last > now + 2000 then last = now end
+  if flow == 'none' or pause > 0 or last > now + 2000 then last = now end
   if idle >= last and idle <= now then tokens, last = math.min(burst, tokens + rate * (idle - last) / 1000), idle end
   local earned = rate * math.max(0, now - last) / 1000
   local extra = math.min(owed, earned)
   tokens = math.min(burst + rate, tokens + earned + extra)
-  local waiting, free = redis.call('ZCARD', wait), drawing == 1 and 0 or math.max(0, cap - redis.call('ZCARD', act))
+  local waiting, free = redis.call('ZCARD', wait), math.max(0, cap - redis.call('ZCARD', act))
+  if drawing == 1 or pause > 0 then free = 0 end
   local credit = flow == 'all' and batch_max or flow == 'rate' and math.floor(tokens + 1e-6) or 0
   local n = math.min(batch_max, waiting, free, credit + manual_total - manual_used)
   local by_rate = math.min(n, credit)
@@ -63,12 +64,12 @@ if redis.call('ZCARD', pend) == 0 then
   if n == batch_max and waiting > n then full = 1 else tokens = math.min(tokens, burst) end
   manual_used = manual_used + n - by_rate
   if n > 0 then
-    local taken, moved = redis.call('ZPOPMIN', wait, n), {}
-    for i = 1, #taken, 2 do moved[i], moved[i + 1] = taken[i + 1], taken[i] end
+    local popped, moved = redis.call('ZPOPMIN', wait, n), {}
+    for i = 1, #popped, 2 do moved[i], moved[i + 1] = popped[i + 1], popped[i] end
     redis.call('ZADD', pend, unpack(moved))
-    at, pend_at = math.max(at, now), now
-    paid = flow == 'rate' and tonumber(taken[2 * by_rate]) or 0
-    redis.call('HSET', line, 'serving', whole(taken[#taken]))
+    at, pend_at, paid = math.max(at, now), now, flow == 'rate' and tonumber(popped[2 * by_rate]) or 0
+    local last_taken = math.max(serving, tonumber(popped[#popped]))
+    redis.call('HSET', line, 'served', whole(serving), 'serving', whole(last_taken), 'taken', taken + n)
   end
   if waiting > 0 then
     redis.call('HSET', line, 'returned', 0, 'tokens', string.format('%.9f', tokens), 'manual_used', manual_used,

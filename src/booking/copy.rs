@@ -1,6 +1,8 @@
 //! The copy of SQL's seats in Redis: marking, and mending. A failure costs a refusal that SQL would not have made, or one
 //! that SQL makes later; nothing more.
 
+use std::sync::atomic::Ordering;
+
 use super::redis::{Marked, RedisSeats};
 use super::sql::Owner;
 use super::{Booking, BookingStatus, Bookings, Hold};
@@ -10,6 +12,8 @@ use crate::queue::Line;
 
 /// A hold younger than this was made by the very request that looks at it, or hardly before.
 const NEW_MS: i64 = 1_000;
+/// Marks in one call.
+const MARKS_MAX: u64 = 400;
 /// A mark younger than this may belong to a hold that is still on its way into SQL.
 const UNDER_WAY_MS: i64 = 5_000;
 
@@ -106,6 +110,28 @@ impl Bookings {
         seats: &[SeatId],
     ) -> Result<Vec<(SeatId, Owner)>, Error> {
         self.inner.sql.owners(marks.concert, seats, self.inner.clock.now_ms()).await
+    }
+
+    /// Writes the marks of a line that was rebuilt. Until then SQL refuses what Redis does not know to be taken.
+    pub async fn return_marks(&self, line: &Line) {
+        if line.marks_due.swap(false, Ordering::Relaxed) {
+            told(self.write_marks(line).await.map(|()| true));
+        }
+    }
+
+    async fn write_marks(&self, line: &Line) -> Result<(), Error> {
+        let (queue_id, now) = (line.queue().id, self.inner.clock.now_ms());
+        let mut claims = self.inner.sql.claims(queue_id, None, now, MARKS_MAX).await?;
+        while let Some(last) = claims.last() {
+            for one_concert in claims.chunk_by(|one, next| one.0 == next.0) {
+                let marks = self.marks(line, one_concert[0].0).await?;
+                let owners: Vec<_> =
+                    one_concert.iter().map(|(_, seat, owner)| (seat.clone(), *owner)).collect();
+                marks.settle(&owners, self.inner.grace_ms).await?;
+            }
+            claims = self.inner.sql.claims(queue_id, Some(last), now, MARKS_MAX).await?;
+        }
+        Ok(())
     }
 
     /// Tells Redis that seats are sold.

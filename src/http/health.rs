@@ -77,13 +77,13 @@ async fn examine(app: &App) -> Readiness {
         Ok(_) => "ok".to_owned(),
         Err(error) => error.to_string(),
     };
-    let doubt = app.queue.lines().iter().any(|line| line.is_in_doubt());
+    let rebuilding = app.queue.lines().iter().any(|line| line.is_rebuilding());
     Readiness {
         ready: redis.is_ok() && database.is_ok() && !off && !app.work.is_closed(),
         redis: said(&redis),
         database: said(&database),
         clock: if off { format!("more than {SKEW_MS_MAX} ms apart") } else { "ok".to_owned() },
-        queue: LineState::in_doubt(doubt),
+        queue: LineState::of(rebuilding),
     }
 }
 
@@ -106,7 +106,7 @@ fn figures(app: &App) -> String {
         gauge("usher_active", figures.active as f64);
         gauge("usher_active_max", queue.policy.active_max as f64);
         gauge("usher_rate_per_second", queue.rate_at(now));
-        gauge("usher_in_doubt", f64::from(u8::from(line.is_in_doubt())));
+        gauge("usher_rebuilding", f64::from(u8::from(line.is_rebuilding())));
     }
     app.metrics.render()
 }

@@ -12,6 +12,7 @@ use super::redis::{Allowance, Reserved, Standing};
 use super::sql::{Admitted, Batch, Grant, Look};
 use super::{Queue, Queues, Reason};
 use crate::clock::SKEW_MS_MAX;
+use crate::crash_point;
 use crate::error::{Code, Error};
 use crate::ids::{QueueNumber, UserId};
 
@@ -134,6 +135,9 @@ impl Queues {
 
     async fn tick_locked(&self, line: &Arc<Line>) -> Result<usize, Error> {
         line.ticked_at.store(self.clock.now_ms(), Ordering::Relaxed);
+        if line.is_in_doubt() {
+            self.rebuild(line).await?;
+        }
         let mut opened = 0;
         for _ in 0..FULL_BATCHES_MAX {
             let ticked = self.tick_once(line).await?;
@@ -160,6 +164,9 @@ impl Queues {
             manual_total: queue.manual_total,
         };
         let redis = self.redis_line(line).await?;
+        if line.snapshot().figures.pause_until > 0 && !self.resume(line, &redis).await? {
+            return Ok(Ticked::default());
+        }
         match redis.admit_reserve(&allowance, now).await? {
             Reserved::Stale => Err(self.doubt(line)),
             Reserved::OldPolicy => {
@@ -172,13 +179,16 @@ impl Queues {
                     self.watch(line, &redis).await?;
                     return Ok(Ticked::default());
                 }
+                crash_point!("tick.after_reserve");
                 let Some(admitted) = self.grant(&queue, &batch, &looks).await? else {
                     return Err(self.doubt(line));
                 };
+                crash_point!("tick.after_commit");
                 let owed_max = policy.rate_per_second * policy.claim_seconds as f64;
                 if !redis.admit_commit(&admitted, owed_max, self.clock.now_ms()).await? {
                     return Err(self.doubt(line));
                 }
+                crash_point!("tick.after_redis");
                 self.watch(line, &redis).await?;
                 report(&queue, &admitted);
                 let again = full || !admitted.dropped.is_empty() || !admitted.gone.is_empty();

@@ -13,6 +13,8 @@ const LEFT_BITS: u32 = 19;
 const RIGHT_BITS: u32 = 20;
 /// One HMAC serves this many neighbouring inputs of a round: a word for each.
 const WORDS: usize = 8;
+/// Below the epochs that were lost since the draw began: who came as the n-th in one of them has n here.
+const COMING_BITS: u32 = 32;
 /// Even rounds read the right part, odd ones the left.
 const ROUND_BITS: [u32; 4] = [RIGHT_BITS, LEFT_BITS, RIGHT_BITS, LEFT_BITS];
 
@@ -30,7 +32,9 @@ pub struct Draw {
     pub epoch: Epoch,
     pub announced_at: i64,
     pub opened_at: Option<i64>,
-    /// How many were drawn, once that is known.
+    /// How many were drawn in each epoch that was lost while it was on, as far as anybody knew.
+    pub lost: Vec<i64>,
+    /// How many were drawn after those, once that is known.
     pub size: Option<i64>,
 }
 
@@ -41,9 +45,11 @@ pub struct Order {
     /// The numbers of the drawn, in the order of service.
     numbers: Box<[QueueNumber]>,
     /// As which each of them came.
-    came_as: Box<[u32]>,
+    came_as: Box<[i64]>,
     /// Where among them each stands, in the order of their coming.
     at: Box<[u32]>,
+    /// How many came in each epoch.
+    came: Box<[i64]>,
 }
 
 impl fmt::Debug for Seed {
@@ -127,12 +133,24 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 impl Draw {
-    /// The queue number of whoever came as the n-th to the draw.
-    pub fn number(&self, n: i64) -> QueueNumber {
-        QueueNumber::of_draw(self.epoch, self.seed.shuffle(n))
+    /// The draw number of whoever comes as the n-th in an epoch. `None`: more epochs were lost than a number can say.
+    pub fn coming(&self, epoch: Epoch, n: i64) -> Option<i64> {
+        let lost = epoch.checked_sub(self.epoch)?;
+        let fits = (0..1 << (LEFT_BITS + RIGHT_BITS - COMING_BITS)).contains(&lost);
+        (fits && n >> COMING_BITS == 0).then_some(lost << COMING_BITS | n)
     }
 
-    /// As which he came to it, if it is a number of this draw.
+    /// As the how-manieth of its epoch somebody came.
+    pub fn nth(draw_number: i64) -> i64 {
+        draw_number & ((1 << COMING_BITS) - 1)
+    }
+
+    /// The queue number that a draw number stands for.
+    pub fn number(&self, draw_number: i64) -> QueueNumber {
+        QueueNumber::of_draw(self.epoch, self.seed.shuffle(draw_number))
+    }
+
+    /// As which its owner came to it, if it is a number of this draw.
     pub fn draw_number(&self, number: QueueNumber) -> Option<i64> {
         let place = number.drawn().filter(|_| number.epoch() == self.epoch)?;
         Some(self.seed.restore(place))
@@ -140,8 +158,9 @@ impl Draw {
 }
 
 impl Order {
-    /// The order of the first `size` who came. A million takes a good part of a second: not for a task that serves.
-    pub fn of(seed: &Seed, epoch: Epoch, size: i64) -> Self {
+    /// The order of whoever came in each epoch, so many in each. A million takes a good part of a second: not for a task
+    /// that serves.
+    pub fn of(seed: &Seed, epoch: Epoch, came: &[i64]) -> Self {
         // Each block is made once; that of all zeros is one that is not made yet.
         let mut blocks = ROUND_BITS.map(|bits| vec![[0; WORDS]; (1 << bits) / WORDS]);
         let mut word = |round: usize, input: usize| {
@@ -151,17 +170,24 @@ impl Order {
             }
             block[input % WORDS]
         };
-        let mut drawn: Vec<(QueueNumber, u32)> = (1..=size)
-            .map(|n| QueueNumber::of_draw(epoch, shuffled(n, [0, 1, 2, 3], &mut word)))
-            .zip(1..)
+        let coming = came
+            .iter()
+            .zip(0_i64..)
+            .flat_map(|(count, lost)| (1..=*count).map(move |n| lost << COMING_BITS | n));
+        let mut drawn: Vec<(QueueNumber, i64, u32)> = coming
+            .zip(0..)
+            .map(|(x, nth)| {
+                (QueueNumber::of_draw(epoch, shuffled(x, [0, 1, 2, 3], &mut word)), x, nth)
+            })
             .collect();
         drawn.sort_unstable();
-        let (numbers, came_as): (Vec<_>, Vec<u32>) = drawn.into_iter().unzip();
-        let mut at = vec![0; came_as.len()].into_boxed_slice();
-        for (n, index) in came_as.iter().zip(0..) {
-            at[*n as usize - 1] = index;
+        let mut at = vec![0; drawn.len()].into_boxed_slice();
+        for ((_, _, nth), index) in drawn.iter().zip(0..) {
+            at[*nth as usize] = index;
         }
-        Self { epoch, numbers: numbers.into(), came_as: came_as.into(), at }
+        let (numbers, came_as): (Vec<_>, Vec<_>) =
+            drawn.into_iter().map(|(number, x, _)| (number, x)).unzip();
+        Self { epoch, numbers: numbers.into(), came_as: came_as.into(), at, came: came.into() }
     }
 
     pub fn epoch(&self) -> Epoch {
@@ -173,16 +199,21 @@ impl Order {
         self.numbers.len() as i64
     }
 
-    /// The number of whoever came as the n-th: what [`Draw::number`] computes, looked up.
-    pub fn number(&self, n: i64) -> Option<QueueNumber> {
-        let index = self.at.get(usize::try_from(n).ok()?.checked_sub(1)?)?;
+    /// The number of a draw number: what [`Draw::number`] computes, looked up.
+    pub fn number(&self, draw_number: i64) -> Option<QueueNumber> {
+        let (lost, n) = (usize::try_from(draw_number >> COMING_BITS).ok()?, Draw::nth(draw_number));
+        if !(1..=*self.came.get(lost)?).contains(&n) {
+            return None;
+        }
+        let before: i64 = self.came.iter().take(lost).sum();
+        let index = self.at.get(usize::try_from(before + n - 1).ok()?)?;
         self.numbers.get(*index as usize).copied()
     }
 
     /// As which somebody came: what [`Draw::draw_number`] computes, looked up.
     pub fn draw_number(&self, number: QueueNumber) -> Option<i64> {
         let index = self.numbers.binary_search(&number).ok()?;
-        self.came_as.get(index).map(|n| i64::from(*n))
+        self.came_as.get(index).copied()
     }
 
     /// The how-manieth of its epoch a number is to be served, from 1: the drawn in their order, then the others.
@@ -207,7 +238,8 @@ mod tests {
     }
 
     fn draw(byte: u8) -> Draw {
-        Draw { seed: seed(byte), epoch: 3, announced_at: 0, opened_at: None, size: None }
+        let (lost, size) = (Vec::new(), None);
+        Draw { seed: seed(byte), epoch: 3, announced_at: 0, opened_at: None, lost, size }
     }
 
     #[test]
@@ -234,7 +266,7 @@ mod tests {
             shuffled,
             [313_770_397_952, 102_164_300_960, 165_951_779_522, 544_182_191_004, 78_056_365_804]
         );
-        let order = Order::of(&seed, 1, 10);
+        let order = Order::of(&seed, 1, &[10]);
         let places: Vec<i64> =
             (1..=10).map(|n| order.place(QueueNumber::of_draw(1, seed.shuffle(n)))).collect();
         assert_eq!(places, [7, 2, 3, 5, 4, 10, 6, 1, 8, 9]);
@@ -243,7 +275,7 @@ mod tests {
     #[test]
     fn an_order_is_everybody_once_and_then_whoever_came_later() {
         let draw = draw(1);
-        let order = Order::of(&draw.seed, 3, 5_000);
+        let order = Order::of(&draw.seed, 3, &[5_000]);
         let places: BTreeSet<i64> = (1..=5_000).map(|n| order.place(draw.number(n))).collect();
         assert_eq!(places, (1..=5_000).collect());
         for n in [1, 2, 4_999, 5_000] {
@@ -255,6 +287,21 @@ mod tests {
         let later = |n| order.place(QueueNumber(QueueNumber::base(3) + n));
         assert_eq!((later(1), later(2)), (5_001, 5_002));
         assert_eq!(order.place(QueueNumber(QueueNumber::base(2) + 9)), 0, "served long ago");
+    }
+
+    #[test]
+    fn whoever_came_after_a_loss_is_nobody_who_came_before() {
+        let draw = draw(4);
+        let coming = |epoch, n| draw.coming(epoch, n).unwrap();
+        assert_eq!((coming(3, 7), Draw::nth(coming(5, 7))), (7, 7));
+        assert_eq!((draw.coming(2, 1), draw.coming(3 + 128, 1)), (None, None));
+        let order = Order::of(&draw.seed, 3, &[50, 0, 20]);
+        assert_eq!(order.size(), 70);
+        for x in [coming(3, 1), coming(3, 50), coming(5, 1), coming(5, 20)] {
+            assert_eq!(order.number(x), Some(draw.number(x)));
+            assert_eq!(order.draw_number(draw.number(x)), Some(x));
+        }
+        assert_eq!((order.number(coming(3, 51)), order.number(coming(4, 1))), (None, None));
     }
 
     /// Of many draws, each of few people comes first about equally often.

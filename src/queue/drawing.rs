@@ -2,16 +2,15 @@
 //! order follows from the seed stands in `draw.rs`; the opening itself is a change of policy, in `sql/queues.rs`.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::draw::{Draw, Order, Seed};
 use super::joining::JOINS_MAX;
-use super::redis::{Announced, Asked, Drawn};
+use super::redis::{Announced, Asked, Drawn, Joined};
 use super::{Line, Queues};
 use crate::auth::QueueToken;
 use crate::chance;
 use crate::error::{Code, Error};
-use crate::ids::{QueueName, QueueNumber, UserId};
+use crate::ids::{QueueName, UserId};
 use crate::sql::audit::NewAudit;
 
 impl Queues {
@@ -56,18 +55,23 @@ impl Queues {
         waiting_max: i64,
         attempt: usize,
     ) -> Result<Asked, Error> {
-        let known = line.drawn.load(Ordering::Relaxed);
+        let redis = self.redis_line(line).await?;
+        let known = line.drawn_in(redis.epoch);
         // Room for what others give meanwhile.
         let next = people.len() + attempt * JOINS_MAX;
-        let numbers = (1..=next as i64).map(|n| draw.number(known + n)).collect();
-        let redis = self.redis_line(line).await?;
+        let number = |n| draw.coming(redis.epoch, known + n).map(|x| draw.number(x));
+        let numbers = (1..=next as i64).map(number).collect::<Option<_>>();
+        let numbers = numbers.ok_or_else(Error::queue_rebuilding)?;
         let drawn = Drawn { known, numbers };
         let asked = redis.draw_join(people, &drawn, waiting_max, self.clock.now_ms()).await?;
         match &asked {
-            Asked::Behind(drawn) => line.drawn.store(*drawn, Ordering::Relaxed),
+            Asked::Behind(drawn) => line.note_drawn(redis.epoch, *drawn),
             Asked::Joined(joined) => {
-                let last = joined.iter().filter_map(|joined| draw.draw_number(joined.number()?));
-                line.drawn.fetch_max(last.max().unwrap_or(known), Ordering::Relaxed);
+                let new = joined.iter().filter_map(|joined| match joined {
+                    Joined::New(number) => draw.draw_number(*number).map(Draw::nth),
+                    _ => None,
+                });
+                line.note_drawn(redis.epoch, new.max().unwrap_or(known));
             }
             _ => {}
         }
@@ -99,7 +103,8 @@ impl Queues {
             None => self.count_drawn(line).await?,
         };
         let (seed, epoch) = (draw.seed.clone(), draw.epoch);
-        let order = tokio::task::spawn_blocking(move || Order::of(&seed, epoch, size)).await;
+        let came: Vec<i64> = draw.lost.iter().copied().chain([size]).collect();
+        let order = tokio::task::spawn_blocking(move || Order::of(&seed, epoch, &came)).await;
         line.order(order.map_err(|_| Error::bug("the order of a draw could not be computed"))?);
         tracing::info!(queue.name = %queue.name, draw.size = size, "opened the draw");
         Ok(())
@@ -165,19 +170,6 @@ impl Line {
     /// Whether a draw of this epoch has no order yet: until then it gives no places.
     pub fn is_undrawn(&self) -> bool {
         let queue = self.queue();
-        queue.draw.as_ref().is_some_and(|draw| draw.epoch == queue.epoch)
-            && self.lacks_order(&queue)
-    }
-}
-
-impl super::redis::Joined {
-    fn number(&self) -> Option<QueueNumber> {
-        match self {
-            Self::New(number)
-            | Self::Waiting(number)
-            | Self::Pending(number)
-            | Self::Active(number) => Some(*number),
-            Self::Full => None,
-        }
+        self.lacks_order(&queue)
     }
 }

@@ -11,11 +11,13 @@ use tokio::sync::{Mutex, watch};
 use utoipa::ToSchema;
 
 use super::draw::Order;
+use super::entering::Returning;
 use super::events::Announcing;
 use super::joining::Joining;
-use super::pace::{Pace, Regime};
+use super::pace::Regime;
 use super::policy::Mode;
 use super::redis::Figures;
+use super::snapshot::Snapshot;
 use super::sql::Queue;
 use crate::concert::Stock;
 use crate::ids::{Epoch, QueueNumber};
@@ -64,42 +66,8 @@ pub enum LineState {
 }
 
 impl LineState {
-    pub fn in_doubt(doubt: bool) -> Self {
-        if doubt { Self::Rebuilding } else { Self::Ok }
-    }
-}
-
-/// Figures and when they were read.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Snapshot {
-    pub figures: Figures,
-    pub at_ms: i64,
-    pub pace: Pace,
-    /// Polls that this instance had answered at the last count, when that was, and how many a second there were.
-    polls: (i64, u64),
-    pub polls_per_second: f64,
-}
-
-impl Snapshot {
-    /// This snapshot with newer figures.
-    fn renewed(&self, figures: Figures, pace: Pace, (now, polls): (i64, u64)) -> Self {
-        let (counted_at, counted) = self.polls;
-        // Shorter spans tell nothing: a tick may show the line a moment after somebody looked.
-        if (0..SNAPSHOT_MS).contains(&(now - counted_at)) {
-            return Self { figures, at_ms: now, pace, ..*self };
-        }
-        let seconds = (now - counted_at).max(SNAPSHOT_MS) as f64 / 1_000.0;
-        let polls_per_second = polls.saturating_sub(counted) as f64 / seconds;
-        Self { figures, at_ms: now, pace, polls: (now, polls), polls_per_second }
-    }
-
-    /// The place of a number where numbers are given in the order of service: 1 is next. Never less, whatever was
-    /// skipped before it.
-    fn position(&self, number: QueueNumber) -> i64 {
-        let serving = self.figures.serving;
-        let ahead =
-            if serving.epoch() == number.epoch() { number.0 - serving.0 } else { number.arrival() };
-        ahead.max(1)
+    pub fn of(rebuilding: bool) -> Self {
+        if rebuilding { Self::Rebuilding } else { Self::Ok }
     }
 }
 
@@ -114,16 +82,20 @@ pub struct Line {
     /// When an operator last lowered the rate.
     lowered_at: AtomicI64,
     doubt: AtomicBool,
+    turned_away: AtomicBool,
+    /// The marks of seats in Redis are to be written anew.
+    pub marks_due: AtomicBool,
     /// Numbers that left while they waited: this instance tells them so at once, every other when they come up.
     left: std::sync::Mutex<BTreeSet<QueueNumber>>,
     left_count: AtomicUsize,
-    /// Numbers of the draw that were given, as far as this instance knows.
-    pub drawn: AtomicI64,
+    /// Numbers of the draw that were given in an epoch, as far as this instance knows.
+    drawn: std::sync::Mutex<(Epoch, i64)>,
     order: ArcSwapOption<Order>,
     /// One at a time opens the draw.
     pub opening: Mutex<()>,
     pub watching: Renewal,
     pub joining: Joining,
+    pub entering: Returning,
     pub announcing: Announcing,
     /// One at a time ticks. It holds how many of the ticks that were asked for have been served.
     pub ticking: Mutex<u64>,
@@ -144,13 +116,16 @@ impl Line {
             polls: AtomicU64::new(0),
             lowered_at: AtomicI64::new(i64::MIN),
             doubt: AtomicBool::new(false),
+            turned_away: AtomicBool::new(false),
+            marks_due: AtomicBool::new(false),
             left: std::sync::Mutex::default(),
             left_count: AtomicUsize::new(0),
-            drawn: AtomicI64::new(0),
+            drawn: std::sync::Mutex::default(),
             order: ArcSwapOption::empty(),
             opening: Mutex::default(),
             watching: Renewal::default(),
             joining: Joining::default(),
+            entering: Returning::default(),
             announcing: Announcing::default(),
             ticking: Mutex::default(),
             ticks_asked: AtomicU64::new(0),
@@ -193,19 +168,18 @@ impl Line {
         self.snapshot.load().at_ms
     }
 
-    pub fn show(&self, figures: Figures, now: i64) {
+    pub fn show(&self, figures: Figures, epoch: Epoch, now: i64) {
         let regime = self.regime(now);
         let polls = self.polls.load(Ordering::Relaxed);
         let counted = Figures { serving: self.counted(figures.serving), ..figures };
         // Two looks may be told in the wrong order; what was served stays served.
         self.snapshot.rcu(|old| {
-            let older = figures.serving < old.figures.serving
-                && figures.serving.epoch() == old.figures.serving.epoch();
+            let older = (epoch, figures.serving) < (old.epoch, old.figures.serving);
             if older {
                 Arc::clone(old)
             } else {
                 let pace = old.pace.at(now, &counted, regime);
-                Arc::new(old.renewed(figures, pace, (now, polls)))
+                Arc::new(old.renewed((figures, epoch), pace, (now, polls)))
             }
         });
         let mut left = self.left();
@@ -230,7 +204,10 @@ impl Line {
     pub fn position(&self, snapshot: &Snapshot, number: QueueNumber) -> Option<i64> {
         let queue = self.queue.load();
         if queue.draw.as_ref().is_none_or(|draw| draw.epoch != number.epoch()) {
-            return Some(snapshot.position(number));
+            return snapshot.position(number);
+        }
+        if snapshot.figures.pause_until > 0 {
+            return None;
         }
         let order = self.order.load();
         let order = order.as_ref().filter(|order| order.epoch() == number.epoch())?;
@@ -255,6 +232,16 @@ impl Line {
         number.drawn()?;
         let known = self.order.load().as_ref().and_then(|order| order.draw_number(number));
         known.or_else(|| self.queue.load().draw_number(number))
+    }
+
+    /// How many numbers of the draw were given in this epoch, as far as this instance knows.
+    pub fn drawn_in(&self, epoch: Epoch) -> i64 {
+        let (known_of, drawn) = *self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
+        if known_of == epoch { drawn } else { 0 }
+    }
+
+    pub fn note_drawn(&self, epoch: Epoch, drawn: i64) {
+        *self.drawn.lock().unwrap_or_else(PoisonError::into_inner) = (epoch, drawn);
     }
 
     /// Takes the order of a draw.
@@ -327,9 +314,24 @@ impl Line {
         !self.doubt.swap(true, Ordering::Relaxed)
     }
 
+    /// Whether the state in Redis is in doubt, or people are still coming back to it.
+    pub fn is_rebuilding(&self) -> bool {
+        self.is_in_doubt() || self.snapshot.load().figures.pause_until > 0
+    }
+
+    /// Somebody who may have lost his place was turned away.
+    pub fn turn_away(&self) {
+        self.turned_away.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether anybody was, since this was asked the last time.
+    pub fn has_turned_away(&self) -> bool {
+        self.turned_away.swap(false, Ordering::Relaxed)
+    }
+
     /// Why people wait, as everybody is told it.
     pub fn reason(&self, now: i64) -> Option<Reason> {
-        if self.is_in_doubt() {
+        if self.is_rebuilding() {
             return Some(Reason::Rebuilding);
         }
         let queue = self.queue.load();
@@ -380,20 +382,5 @@ impl Line {
         let stock = self.stock();
         let scarce = stock.free > 0 && self.cap() < self.queue.load().policy.active_max;
         scarce || stock.seats == 0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_position_is_the_distance_to_the_serving_number_and_at_least_one() {
-        let nth = |n| QueueNumber(QueueNumber::base(1) + n);
-        let figures = Figures { serving: nth(10), ..Figures::default() };
-        let snapshot = Snapshot { figures, ..Snapshot::default() };
-        let place = |n| snapshot.position(nth(n));
-        assert_eq!((place(11), place(15), place(9)), (1, 5, 1));
-        assert_eq!(Snapshot::default().position(nth(3)), 3);
     }
 }

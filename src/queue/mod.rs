@@ -4,6 +4,7 @@
 pub mod admission;
 pub mod draw;
 mod drawing;
+mod entering;
 mod events;
 pub mod http;
 mod joining;
@@ -13,14 +14,16 @@ pub mod pace;
 pub mod place;
 pub mod policy;
 pub mod ramp;
+mod rebuild;
 pub mod redis;
 pub mod schedule;
 mod seal;
+mod snapshot;
 pub mod sql;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -37,10 +40,11 @@ use crate::sql::Sql;
 use crate::sql::audit::NewAudit;
 use admission::STOCK_MS;
 pub use events::{Announcement, Heard, LOOK_EVERY, SILENCE_MS_MAX};
-pub use line::{Line, LineState, Reason, Snapshot};
+pub use line::{Line, LineState, Reason};
 pub use pace::Eta;
 pub use place::{Place, Status};
 use redis::{Joined, RedisLine, Standing};
+pub use snapshot::Snapshot;
 pub use sql::{Fate, Queue, Turn};
 
 /// Rows that changed this long before the last reading are read again: instances' clocks differ a little, and a change
@@ -103,6 +107,11 @@ impl Queues {
         queues.refresh().await?;
         queues.make_main().await?;
         Ok(queues)
+    }
+
+    /// For work that ends with the last of us.
+    fn downgrade(&self) -> Weak<Inner> {
+        Arc::downgrade(&self.inner)
     }
 
     /// Reads the queues that changed since the last time.
@@ -294,7 +303,7 @@ impl Queues {
         let at = self.clock.now_ms();
         match redis.watch().await? {
             Some(figures) => {
-                line.show(figures, at);
+                line.show(figures, redis.epoch, at);
                 Ok(())
             }
             None => Err(self.doubt(line)),
@@ -350,6 +359,10 @@ impl Queues {
             Err(error) => Err(error),
         }
     }
+}
+
+fn gone() -> Error {
+    Error::bug("the queues are gone")
 }
 
 /// Why somebody new gets no number.

@@ -137,7 +137,7 @@ impl Queues {
             Ok(redis) => self.watch(line, &redis).await,
             Err(error) => Err(error),
         };
-        let state = LineState::in_doubt(fresh.is_err() || line.is_in_doubt());
+        let state = LineState::of(fresh.is_err() || line.is_rebuilding());
         let totals = self.sql.totals(queue.id, now - MEASURED_MS).await?;
         let stock = line.stock();
         let figures = line.snapshot().figures;

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use super::entering::Returned;
 use super::pace::{Eta, Interval, POLL_MS_MIN};
 use super::redis::Standing;
 use super::{Fate, Line, Queues, Reason, Snapshot, Turn};
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::ids::{Epoch, QueueName, QueueNumber, UserId};
 
 /// Where a person stands, as he is told it.
@@ -47,7 +48,16 @@ impl Queues {
     ) -> Result<Place, Error> {
         let line = self.line(name).await?;
         line.poll(self.clock.now_ms());
-        self.place(&line, user, number, confirmed).await
+        let place = self.place(&line, user, number, confirmed).await;
+        // Whoever may have lost his place has to come back before anybody is admitted.
+        let is_back = match &place {
+            Ok(place) => place.confirmed == line.epoch(),
+            Err(error) => error.code() == Code::TurnEnded,
+        };
+        if confirmed != line.epoch() && !is_back {
+            line.turn_away();
+        }
+        place
     }
 
     pub(super) async fn place(
@@ -91,7 +101,9 @@ impl Queues {
         }
         let (snapshot, epoch) = (line.snapshot(), line.epoch());
         let certain = seen.is_ok() && !line.is_in_doubt();
-        if certain && confirmed == epoch && number > snapshot.figures.serving {
+        // A line in which nobody waits has lost him, or has not been looked at since he came.
+        let waits = number > snapshot.figures.serving && snapshot.figures.waiting > 0;
+        if certain && confirmed == epoch && waits {
             return Ok(Found::Waiting(self.waiting(line, &snapshot, number, Some(epoch))));
         }
         // Boxed, so that a poll from memory is small.
@@ -106,23 +118,34 @@ impl Queues {
         (user, number, confirmed): (UserId, QueueNumber, Epoch),
         seen: Result<(), Error>,
     ) -> Result<Found, Error> {
-        // Whoever could not watch the line would wait as long again for nothing.
-        let standing = match seen {
-            Ok(()) => self.standing(line, user, number).await,
-            Err(error) => Err(error),
-        };
-        if matches!(standing, Ok(Standing::Waiting | Standing::Pending)) {
-            let epoch = line.epoch();
-            return Ok(Found::Waiting(self.waiting(line, &line.snapshot(), number, Some(epoch))));
-        }
-        match self.sql.fate(line.queue().id, user, number).await? {
-            Fate::Dead => Err(Error::turn_ended()),
-            Fate::Open(turn) => Ok(Found::Open(turn)),
-            // Its turn has not come, and what Redis says of it cannot be trusted: the place is in the token.
-            Fate::Unknown => {
-                if matches!(standing, Ok(Standing::Absent | Standing::Stale)) {
+        let epoch = line.epoch();
+        let returned = match seen {
+            // Whoever could not watch the line would wait as long again for nothing.
+            Err(_) => None,
+            Ok(()) if confirmed != epoch => Some(self.enter(line, (user, number)).await?),
+            Ok(()) => match self.standing(line, user, number).await {
+                Ok(Standing::Waiting | Standing::Pending) => Some(Returned::Waiting(number)),
+                Ok(Standing::Absent) => Some(self.enter(line, (user, number)).await?),
+                Ok(Standing::Stale) => {
                     self.doubt(line);
+                    None
                 }
+                Ok(Standing::Active) | Err(_) => None,
+            },
+        };
+        let known = match returned {
+            Some(returned) => returned,
+            None => self.sql.fate(line.queue().id, user, number).await?.into(),
+        };
+        match known {
+            Returned::Waiting(number) => {
+                let place = self.waiting(line, &line.snapshot(), number, Some(epoch));
+                Ok(Found::Waiting(place))
+            }
+            Returned::Open(turn) => Ok(Found::Open(turn)),
+            Returned::Dead => Err(Error::turn_ended()),
+            // Its turn has not come, and what Redis says of it cannot be trusted: the place is in the token.
+            Returned::Unsure => {
                 let place = self.waiting(line, &line.snapshot(), number, None);
                 Ok(Found::Waiting(Place { confirmed, ..place }))
             }

@@ -106,6 +106,12 @@ impl Redis {
         Ok(connection)
     }
 
+    /// A new shared connection: the one there is may lead to a server that was replaced.
+    pub async fn reconnect(&self) -> Result<Arc<Connection>, Error> {
+        self.inner.current.store(None);
+        self.connection().await
+    }
+
     /// Runs one call under the deadline, and drops the connection when the answer says that it is of no use.
     pub async fn within_deadline<T>(
         &self,

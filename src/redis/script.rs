@@ -124,12 +124,17 @@ scripts! {
     JOIN: 5 keys, 4 args, "queue/join";
     PLACE: 4 keys, 3 args, "queue/place";
     LEAVE: 7 keys, 3 args, "queue/leave";
-    WATCH: 4 keys, 1 args, "queue/watch";
+    WATCH: 5 keys, 1 args, "queue/watch";
+    ENTER: 5 keys, 2 args, "queue/enter";
     ADMIT_RESERVE: 6 keys, 10 args, "queue/admit_reserve";
     ADMIT_COMMIT: 5 keys, 7 args, "queue/admit_commit";
     DRAW_ANNOUNCE: 3 keys, 1 args, "queue/draw_announce";
     DRAW_JOIN: 4 keys, 6 args, "queue/draw_join";
     DRAW_OPEN: 3 keys, 1 args, "queue/draw_open";
+    REBUILD_BEGIN: 6 keys, 1 args, "queue/rebuild_begin";
+    REBUILD_FILL: 5 keys, 3 args, "queue/rebuild_fill";
+    REBUILD_PUBLISH: 2 keys, 6 args, "queue/rebuild_publish";
+    REBUILD_RESUME: 3 keys, 4 args, "queue/rebuild_resume";
     HOLD: 3 keys, 5 args, "booking/hold";
     RELEASE: 2 keys, 2 args, "booking/release";
     SETTLE: 2 keys, 1 args, "booking/settle";

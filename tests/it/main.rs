@@ -23,6 +23,7 @@ mod payment;
 mod process;
 mod queue;
 mod races;
+mod rebuild;
 mod restart;
 mod schedule;
 mod tidy;

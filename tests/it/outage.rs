@@ -8,9 +8,9 @@ use usher::clock::Clock;
 use crate::harness::*;
 
 /// A server whose Redis is its own, so that a story may kill it.
-struct Fragile {
-    shop: TestApp,
-    redis: PrivateRedis,
+pub struct Fragile {
+    pub shop: TestApp,
+    pub redis: PrivateRedis,
 }
 
 impl Deref for Fragile {
@@ -37,7 +37,7 @@ impl Stage for Fragile {
     }
 }
 
-fn rebuilding(place: &Value) {
+pub fn rebuilding(place: &Value) {
     assert_eq!((&place["status"], &place["reason"]), (&json!("waiting"), &json!("rebuilding")));
     assert!(place.get("position").is_none_or(Value::is_null), "{place}");
     assert!(place["poll_after_ms"].as_i64().unwrap() <= 30_000);

@@ -3,6 +3,7 @@
 //! Locks are taken in one order everywhere: turn, booking, seat claims by seat, account. Instants are judged by a clock
 //! read after the locks are held.
 
+mod claims;
 mod hold;
 
 use sea_orm::sea_query::Expr;

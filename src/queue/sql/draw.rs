@@ -31,6 +31,14 @@ impl Queue {
         self.draw.as_ref()?.draw_number(number)
     }
 
+    /// What was drawn in the epochs that are lost, and in this one if it is lost before that is known for good.
+    pub(super) fn draw_lost_with(&self, drawn: i64) -> String {
+        let Some(draw) = &self.draw else { return String::new() };
+        let this = draw.size.is_none().then_some(drawn);
+        let counts = draw.lost.iter().copied().chain(this);
+        counts.map(|count| count.to_string()).collect::<Vec<_>>().join(",")
+    }
+
     fn audited_draw(&self) -> Option<Audited> {
         let draw = self.draw.as_ref()?;
         Some(Audited { commitment: draw.seed.commitment(), epoch: draw.epoch })

@@ -7,6 +7,7 @@ use sea_orm::{ConnectionTrait, Value};
 
 use super::turns::{Row, Turn};
 use crate::clock::Clock;
+use crate::crash_point;
 use crate::error::Error;
 use crate::ids::{Epoch, QueueNumber, UserId};
 use crate::sql::{Sql, commit, from_db, get, placeholders, retried};
@@ -89,6 +90,7 @@ impl Sql {
         let rest: Vec<Look> = numbers_without(grant, &opened);
         self.void(&transaction, grant, (&rest, now)).await?;
         let rows = self.read(&transaction, grant.queue_id, &rest, grant.looks).await?;
+        crash_point!("tick.before_commit");
         commit(transaction).await?;
         Ok(Some(sort_out(grant, opened, &rest, &rows)))
     }

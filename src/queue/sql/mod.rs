@@ -1,6 +1,7 @@
 //! What the line keeps in SQL: queues with their policies and schedules, turns, and the audit of what operators did.
 
 mod draw;
+mod epochs;
 mod grant;
 mod queues;
 mod schedule;

@@ -27,6 +27,8 @@ pub struct Queue {
     pub epoch: Epoch,
     /// The Redis server that holds this epoch's state; `None` until the queue was first opened there.
     pub lineage: Option<String>,
+    /// When the epoch began.
+    pub epoch_at: i64,
     pub version: i64,
     pub changed_at: i64,
     /// Turns ever granted by hand.
@@ -269,6 +271,7 @@ impl TryFrom<queue::Model> for Queue {
             name: QueueName::parse(&row.name)?,
             epoch: row.epoch,
             lineage: row.lineage,
+            epoch_at: row.epoch_at,
             version: row.version,
             changed_at: row.changed_at,
             manual_total: row.manual_total,
@@ -299,10 +302,17 @@ impl TryFrom<queue::Model> for Queue {
                     epoch,
                     announced_at,
                     opened_at: row.draw_opened_at,
+                    lost: counts(&row.draw_lost)?,
                     size: row.draw_size,
                 }),
                 _ => None,
             },
         })
     }
+}
+
+/// `500,20`, as this house wrote it.
+fn counts(text: &str) -> Result<Vec<i64>, Error> {
+    let counts = text.split(',').filter(|count| !count.is_empty()).map(str::parse);
+    counts.collect::<Result<_, _>>().map_err(|_| Error::bug("the database holds no counts"))
 }

@@ -1,12 +1,15 @@
 //! Turns, once they are granted: what became of a number, claims, ends. A row is closed once and never reopened. They
 //! are granted in `grant.rs`.
 
-use sea_orm::{ConnectionTrait, EntityTrait, QueryResult};
+use std::collections::HashMap;
 
+use sea_orm::{ConnectionTrait, EntityTrait, QueryResult, Value};
+
+use super::Look;
 use crate::error::Error;
 use crate::ids::{QueueNumber, UserId};
 use crate::sql::entity::turn;
-use crate::sql::{Sql, commit, from_db, get};
+use crate::sql::{Sql, commit, from_db, get, placeholders};
 
 /// An admitted person's right to hold seats.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,27 +44,53 @@ pub struct Totals {
 }
 
 impl Sql {
-    /// What became of a person's number. No clock is compared: only rows decide.
+    /// What became of people's numbers, of each in its turn. No clock is compared: only rows decide.
+    pub async fn fates(&self, queue_id: i64, people: &[Look]) -> Result<Vec<Fate>, Error> {
+        if people.is_empty() {
+            return Ok(Vec::new());
+        }
+        // One statement sees one moment. Two arms, because for an OR SQLite reads every turn of the queue.
+        let sql = format!(
+            "SELECT * FROM turn WHERE queue_id = $1 AND seq IN {}
+             UNION SELECT * FROM turn WHERE queue_id = $1 AND user_id IN {} AND admitted_at IS NOT NULL",
+            placeholders(2, people.len(), 1),
+            placeholders(2 + people.len(), people.len(), 1)
+        );
+        let numbers = people.iter().map(|(_, number)| number.0.into());
+        let users = people.iter().map(|(user, _)| user.0.into());
+        let values: Vec<Value> =
+            std::iter::once(queue_id.into()).chain(numbers).chain(users).collect();
+        let rows = self.reader().query_all_raw(self.statement(&sql, values)).await;
+        let rows = rows.map_err(from_db)?.iter().map(Row::read).collect::<Result<Vec<_>, _>>()?;
+        let mut own: HashMap<QueueNumber, &Row> = HashMap::new();
+        let mut issued: HashMap<UserId, QueueNumber> = HashMap::new();
+        for row in &rows {
+            own.insert(row.turn.number, row);
+            if row.admitted {
+                let last = issued.entry(row.turn.user).or_default();
+                *last = row.issued.max(*last);
+            }
+        }
+        let fate = |(user, number): &Look| match own.get(number) {
+            Some(Row { turn, .. }) if turn.ended_at.is_none() && turn.user == *user => {
+                Fate::Open(turn.clone())
+            }
+            Some(_) => Fate::Dead,
+            None if issued.get(user).is_some_and(|issued| issued >= number) => Fate::Dead,
+            None => Fate::Unknown,
+        };
+        Ok(people.iter().map(fate).collect())
+    }
+
+    /// What became of one person's number.
     pub async fn fate(
         &self,
         queue_id: i64,
         user: UserId,
         number: QueueNumber,
     ) -> Result<Fate, Error> {
-        // One statement sees one moment. Two arms, because for an OR SQLite reads every turn of the queue.
-        let sql = "SELECT turn.*, 1 AS choice FROM turn WHERE queue_id = $1 AND seq = $2
-                   UNION ALL SELECT turn.*, 2 AS choice FROM turn
-                   WHERE queue_id = $1 AND user_id = $3 AND admitted_at IS NOT NULL AND issued >= $2
-                   ORDER BY choice LIMIT 1";
-        let statement = self.statement(sql, [queue_id.into(), number.0.into(), user.0.into()]);
-        match self.reader().query_one_raw(statement).await.map_err(from_db)? {
-            None => Ok(Fate::Unknown),
-            Some(row) => {
-                let Row { turn, .. } = Row::read(&row)?;
-                let own_and_open = turn.number == number && turn.ended_at.is_none();
-                Ok(if own_and_open { Fate::Open(turn) } else { Fate::Dead })
-            }
-        }
+        let fates = self.fates(queue_id, &[(user, number)]).await?;
+        fates.into_iter().next().ok_or_else(|| Error::bug("a number has no fate"))
     }
 
     /// Claims an open turn: from now on it lasts until `ends_at`. A turn that was claimed before, or is over, stays.
@@ -133,6 +162,10 @@ impl Sql {
 pub(super) struct Row {
     pub turn: Turn,
     pub unclaimed: bool,
+    /// Whether it was a turn: a number may have left the line without one.
+    pub admitted: bool,
+    /// The highest number handed out when the row was opened.
+    pub issued: QueueNumber,
 }
 
 impl Row {
@@ -146,7 +179,12 @@ impl Row {
             ended_at: get(row, "ended_at")?,
         };
         let reason: Option<String> = get(row, "end_reason")?;
-        Ok(Self { turn, unclaimed: reason.as_deref() == Some("unclaimed") })
+        Ok(Self {
+            turn,
+            unclaimed: reason.as_deref() == Some("unclaimed"),
+            admitted: get::<Option<i64>>(row, "admitted_at")?.is_some(),
+            issued: QueueNumber(get(row, "issued")?),
+        })
     }
 }
 

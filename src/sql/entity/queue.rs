@@ -31,6 +31,8 @@ pub struct Model {
     pub draw_announced_at: Option<i64>,
     pub draw_opened_at: Option<i64>,
     pub draw_size: Option<i64>,
+    pub epoch_at: i64,
+    pub draw_lost: String,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

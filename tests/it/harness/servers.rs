@@ -1,5 +1,6 @@
 //! The machines under a story: a database of its own, the shared Redis, and a private Redis that may be killed.
 
+use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -211,6 +212,13 @@ impl PrivateRedis {
     pub async fn flush_all(&self) {
         let mut redis = redis_at(&self.url()).await;
         let () = redis::cmd("FLUSHALL").query_async(&mut redis).await.unwrap();
+    }
+
+    /// The fields of the one hash whose name ends like this.
+    pub async fn hash(&self, ending: &str) -> BTreeMap<String, String> {
+        let key = self.keys().await.into_iter().find(|key| key.ends_with(ending));
+        let mut redis = redis_at(&self.url()).await;
+        redis::cmd("HGETALL").arg(key).query_async(&mut redis).await.unwrap()
     }
 
     pub async fn keys(&self) -> Vec<String> {

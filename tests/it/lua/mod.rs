@@ -7,21 +7,27 @@ mod admit_reserve;
 mod draw_announce;
 mod draw_join;
 mod draw_open;
+mod enter;
 mod hold;
 mod join;
 mod leave;
 mod open;
 mod place;
 mod rate;
+mod rebuild_begin;
+mod rebuild_fill;
+mod rebuild_publish;
+mod rebuild_resume;
 mod release;
 mod settle;
 mod stage;
 mod watch;
 
 use usher::queue::policy::Mode;
+use usher::queue::redis::rebuild::Resumed;
 use usher::queue::redis::{Announced, Asked};
 
-use self::stage::{NOW, Stage, seat, tuned, turn, user};
+use self::stage::{NOW, Stage, back, published, seat, tuned, turn, user};
 use crate::harness::PrivateRedis;
 
 /// A Redis out of memory lets nobody in, and everybody out.
@@ -69,6 +75,10 @@ async fn no_script_touches_the_state_of_another_epoch() {
         assert_eq!(line.draw_join(&[user(2)], &drawn, 10, NOW).await.unwrap(), Asked::Stale);
         assert_eq!(line.draw_open().await.unwrap(), None);
         assert!(!line.leave(user(1), ann).await.unwrap());
+        assert_eq!(line.enter(&[back(2, ann)], NOW).await.unwrap(), None);
+        assert_eq!(line.rebuild_resume(NOW, None).await.unwrap(), Resumed::Stale);
+        assert!(!line.rebuild_fill(&[(user(2), ann)], &[], NOW).await.unwrap());
+        assert!(!line.rebuild_publish(&published(ann), NOW).await.unwrap());
         let mut passing = tuned(50.0, 50.0);
         passing.policy.mode = Mode::Passthrough;
         let reserved = line.admit_reserve(&passing.allowance(), NOW).await.unwrap();

@@ -9,6 +9,7 @@ use redis::aio::MultiplexedConnection;
 use usher::booking::redis::RedisSeats;
 use usher::ids::{ConcertId, Epoch, QueueName, QueueNumber, SeatId, UserId};
 use usher::queue::policy::Policy;
+use usher::queue::redis::rebuild::{Entering, Instead, Published};
 use usher::queue::redis::{Allowance, Asked, Drawn, Joined, RedisLine, Reserved};
 use usher::queue::sql::{Admitted, Turn};
 use usher::redis::keys::QueueKeys;
@@ -43,6 +44,16 @@ pub fn user(id: i64) -> UserId {
 
 pub fn seat(name: &str) -> SeatId {
     SeatId::parse(name).unwrap()
+}
+
+/// Somebody who comes back with this number; a higher one of his gives way to it.
+pub fn back(id: i64, number: QueueNumber) -> Entering {
+    Entering { user: user(id), number, instead: Instead::Higher }
+}
+
+/// The first state of an epoch in which this number came up last, with a pause of a second.
+pub fn published(serving: QueueNumber) -> Published {
+    Published { serving, manual_total: 3, pause_until: NOW + 1_000, drawing: None }
 }
 
 /// A turn as SQL would have opened it.
@@ -142,6 +153,13 @@ impl Stage {
 
     pub async fn open(&self) {
         assert!(self.line().open().await.unwrap());
+    }
+
+    /// Rebuilds the line with nobody inside; people come back until a second from now.
+    pub async fn is_rebuilt(&self, serving: QueueNumber) {
+        self.run(&["DEL", &self.keys.generation]).await;
+        assert!(self.line().rebuild_begin().await.unwrap());
+        assert!(self.line().rebuild_publish(&published(serving), NOW).await.unwrap());
     }
 
     /// What joining comes to for one person.

@@ -20,7 +20,14 @@ async fn the_figures_are_those_of_one_moment_and_nothing_is_written() {
         }
         assert_eq!(stage.admits(&tuned(1.0, 2.0), NOW).await, [1, 2]);
         let before = stage.keyspace().await;
-        let figures = Figures { serving: stage.nth(2), arrivals: 5, waiting: 3, active: 2 };
+        let figures = Figures {
+            serving: stage.nth(2),
+            arrivals: 5,
+            waiting: 3,
+            active: 2,
+            taken: 2,
+            ..Figures::default()
+        };
         for _ in 0..2 {
             assert_eq!(stage.line().watch().await.unwrap(), Some(figures));
         }
@@ -29,14 +36,23 @@ async fn the_figures_are_those_of_one_moment_and_nothing_is_written() {
     .await;
 }
 
-/// A batch on its way into SQL has left the line: its numbers are being served.
+/// A batch on its way into SQL has left the line, and is not served yet: if it is lost, places must not rise.
 #[tokio::test]
-async fn a_pending_batch_is_served_but_not_active() {
+async fn a_pending_batch_is_neither_waiting_nor_served() {
     on_an_open_queue(async |stage| {
-        stage.joins(1).await;
-        stage.joins(2).await;
-        assert_eq!(stage.takes(&tuned(1.0, 1.0), NOW).await, [1]);
-        let figures = Figures { serving: stage.nth(1), arrivals: 2, waiting: 1, active: 0 };
+        for id in 1..=3 {
+            stage.joins(id).await;
+        }
+        assert_eq!(stage.admits(&tuned(1.0, 1.0), NOW).await, [1]);
+        assert_eq!(stage.takes(&tuned(1.0, 1.0), NOW + 1_000).await, [2]);
+        let figures = Figures {
+            serving: stage.nth(1),
+            arrivals: 3,
+            waiting: 1,
+            active: 1,
+            taken: 1,
+            ..Figures::default()
+        };
         assert_eq!(stage.line().watch().await.unwrap(), Some(figures));
     })
     .await;

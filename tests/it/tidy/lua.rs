@@ -307,9 +307,12 @@ fn a_script_its_binding_and_its_test_agree() {
             format!("src/redis/script.rs binds {counts:?}, the header says {wanted:?}"),
         );
 
-        let caller = read(&format!("src/{}/redis.rs", script.folder()));
-        let Some(decoder) = function(&caller.text, name) else {
-            breaches.add(place, format!("{} has no function `{name}`", caller.path));
+        let feature = format!("src/{}", script.folder());
+        let callers = sources(&[&feature], ".rs");
+        let mut callers = callers.iter().filter(|source| source.path.contains("/redis"));
+        let found = callers.find_map(|caller| Some((caller, function(&caller.text, name)?)));
+        let Some((caller, decoder)) = found else {
+            breaches.add(place, format!("{feature}/redis has no function `{name}`"));
             continue;
         };
         let calls = words(&take_apart(decoder).code).any(|word| word == name.to_uppercase());

@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -56,14 +56,14 @@ pub async fn carry(
 }
 
 /// What has been read and not yet been used.
-struct Inbox {
-    from: OwnedReadHalf,
+pub struct Inbox<R> {
+    from: R,
     bytes: Vec<u8>,
     begin: usize,
 }
 
-impl Inbox {
-    fn new(from: OwnedReadHalf) -> Self {
+impl<R: AsyncRead + Unpin> Inbox<R> {
+    pub fn new(from: R) -> Self {
         Self { from, bytes: Vec::new(), begin: 0 }
     }
 
@@ -72,7 +72,7 @@ impl Inbox {
     }
 
     /// Reads until `measure` finds something whole; `None` when the peer has nothing more to say. May be cancelled.
-    async fn next<T>(
+    pub async fn next<T>(
         &mut self,
         mut measure: impl FnMut(&[u8]) -> io::Result<Option<T>>,
     ) -> io::Result<Option<T>> {
@@ -89,7 +89,7 @@ impl Inbox {
         }
     }
 
-    fn take(&mut self, length: usize) -> &[u8] {
+    pub fn take(&mut self, length: usize) -> &[u8] {
         self.begin += length;
         &self.bytes[self.begin - length..self.begin]
     }
@@ -98,7 +98,7 @@ impl Inbox {
 struct Requests {
     kind: Protocol,
     session: postgres::Session,
-    inbox: Inbox,
+    inbox: Inbox<OwnedReadHalf>,
     to_server: OwnedWriteHalf,
     tell: UnboundedSender<Fate>,
     plan: Arc<Plan>,
@@ -148,7 +148,7 @@ impl Requests {
 
 struct Replies {
     kind: Protocol,
-    inbox: Inbox,
+    inbox: Inbox<OwnedReadHalf>,
     to_client: OwnedWriteHalf,
     fates: UnboundedReceiver<Fate>,
     plan: Arc<Plan>,

@@ -293,7 +293,7 @@ impl Request {
 }
 
 impl Refusal {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Refusal::ReadOnly => "readonly",
             Refusal::Busy => "busy",

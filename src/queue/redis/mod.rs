@@ -1,5 +1,8 @@
 //! The line in Redis: one function per script in `lua/queue/`, each reply an enum. No rule is decided here.
 
+mod draw;
+pub mod rebuild;
+
 use std::sync::Arc;
 
 use super::policy::{Mode, Policy};
@@ -8,10 +11,11 @@ use crate::error::Error;
 use crate::ids::{Epoch, QueueNumber, UserId};
 use crate::redis::keys::QueueKeys;
 use crate::redis::script::{
-    ADMIT_COMMIT, ADMIT_RESERVE, Arg, DRAW_ANNOUNCE, DRAW_JOIN, DRAW_OPEN, JOIN, LEAVE, OPEN,
-    PLACE, Reply, WATCH,
+    ADMIT_COMMIT, ADMIT_RESERVE, Arg, JOIN, LEAVE, OPEN, PLACE, Reply, WATCH,
 };
 use crate::redis::{Connection, Redis};
+pub use draw::{Announced, Drawn};
+use rebuild::EPOCHS_MAX;
 
 /// A call in 250 numbers stays well under 5 ms; a thousand took nine.
 pub const BATCH_MAX: i64 = 250;
@@ -54,23 +58,6 @@ pub enum Asked {
     Stale,
 }
 
-/// Whether a draw has begun.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Announced {
-    Yes,
-    /// Somebody joined before.
-    InUse,
-    Stale,
-}
-
-/// The next numbers of a draw.
-#[derive(Debug)]
-pub struct Drawn {
-    /// So many were given before them.
-    pub known: i64,
-    pub numbers: Vec<QueueNumber>,
-}
-
 /// Where a number stands.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -84,11 +71,17 @@ pub enum Standing {
 /// The figures of the line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Highest number ever taken out of the line; 0 when none was.
+    /// Highest number that came up and is known to SQL; 0 when none did.
     pub serving: QueueNumber,
     pub arrivals: i64,
     pub waiting: i64,
     pub active: i64,
+    /// Until when nobody is admitted after a rebuild. 0: there is no such pause.
+    pub pause_until: i64,
+    /// People taken out of the line since the last pause ended.
+    pub taken: i64,
+    /// For each later epoch than the one that was served then, newest first: how many waited before its first number.
+    pub ahead: [Option<i64>; EPOCHS_MAX],
 }
 
 /// What a tick may take.
@@ -145,63 +138,6 @@ impl RedisLine<'_> {
         }
     }
 
-    /// Begins a draw, if nobody has joined yet.
-    pub async fn draw_announce(&self) -> Result<Announced, Error> {
-        let QueueKeys { generation, line, wait, .. } = self.keys;
-        let mut reply =
-            DRAW_ANNOUNCE.call(self.on(), [generation, line, wait], [self.epoch()], []).await?;
-        match reply.text()?.as_str() {
-            "ANNOUNCED" => Ok(Announced::Yes),
-            "IN_USE" => Ok(Announced::InUse),
-            "STALE" => Ok(Announced::Stale),
-            word => Err(reply.unknown(word)),
-        }
-    }
-
-    /// The number of each person: the one he has, or the next of the draw.
-    pub async fn draw_join(
-        &self,
-        people: &[UserId],
-        drawn: &Drawn,
-        waiting_max: i64,
-        now: i64,
-    ) -> Result<Asked, Error> {
-        let QueueKeys { generation, line, wait, left, .. } = self.keys;
-        let (base, count) = (QueueNumber::base(self.epoch), people.len() as i64);
-        let args = [
-            self.epoch(),
-            base.into(),
-            waiting_max.into(),
-            now.into(),
-            drawn.known.into(),
-            count.into(),
-        ];
-        let users = people.iter().map(|user| user.0);
-        let rest = users.chain(drawn.numbers.iter().map(|number| number.0)).map(Arg::from);
-        let mut reply =
-            DRAW_JOIN.call(self.on(), [generation, line, wait, left], args, rest).await?;
-        match reply.text()?.as_str() {
-            "JOINED" => joined(&mut reply, people.len()),
-            "BEHIND" => Ok(Asked::Behind(reply.int()?)),
-            "OPENED" => Ok(Asked::Opened),
-            "UNANNOUNCED" => Ok(Asked::Unannounced),
-            "STALE" => Ok(Asked::Stale),
-            word => Err(reply.unknown(word)),
-        }
-    }
-
-    /// Ends a draw; how many were drawn. `None`: another epoch.
-    pub async fn draw_open(&self) -> Result<Option<i64>, Error> {
-        let QueueKeys { generation, line, left, .. } = self.keys;
-        let mut reply =
-            DRAW_OPEN.call(self.on(), [generation, line, left], [self.epoch()], []).await?;
-        match reply.text()?.as_str() {
-            "OPENED" => reply.int().map(Some),
-            "STALE" => Ok(None),
-            word => Err(reply.unknown(word)),
-        }
-    }
-
     pub async fn place(&self, user: UserId, number: QueueNumber) -> Result<Standing, Error> {
         let QueueKeys { generation, wait, pend, turns, .. } = self.keys;
         let args = [self.epoch(), user.0.into(), number.0.into()];
@@ -231,15 +167,18 @@ impl RedisLine<'_> {
 
     /// `None`: another epoch.
     pub async fn watch(&self) -> Result<Option<Figures>, Error> {
-        let QueueKeys { generation, line, wait, act, .. } = self.keys;
+        let QueueKeys { generation, line, wait, pend, act, .. } = self.keys;
         let mut reply =
-            WATCH.call(self.on(), [generation, line, wait, act], [self.epoch()], []).await?;
+            WATCH.call(self.on(), [generation, line, wait, pend, act], [self.epoch()], []).await?;
         match reply.text()?.as_str() {
             "LINE" => Ok(Some(Figures {
                 serving: QueueNumber(reply.int()?),
                 arrivals: reply.int()?,
                 waiting: reply.int()?,
                 active: reply.int()?,
+                pause_until: reply.int()?,
+                taken: reply.int()?,
+                ahead: ahead(&mut reply)?,
             })),
             "STALE" => Ok(None),
             word => Err(reply.unknown(word)),
@@ -370,6 +309,14 @@ fn joined(reply: &mut Reply, people: usize) -> Result<Asked, Error> {
         }
     };
     (0..people).map(|_| one()).collect::<Result<_, _>>().map(Asked::Joined)
+}
+
+fn ahead(reply: &mut Reply) -> Result<[Option<i64>; EPOCHS_MAX], Error> {
+    let mut ahead = [None; EPOCHS_MAX];
+    for (slot, count) in ahead.iter_mut().zip(reply.text()?.split_whitespace()) {
+        *slot = Some(count.parse().map_err(|_| reply.unknown(count))?);
+    }
+    Ok(ahead)
 }
 
 fn people(pairs: Vec<(i64, i64)>) -> Vec<Look> {

@@ -1,1 +1,0 @@
-//! Each trick once, on real servers.
