@@ -143,15 +143,13 @@ fn command(program: &str, owner: Option<(u32, u32)>) -> Command {
     command
 }
 
-fn launch(
-    dir: &Path,
-    address: SocketAddr,
-    owner: Option<(u32, u32)>,
-) -> anyhow::Result<Process> {
+fn launch(dir: &Path, address: SocketAddr, owner: Option<(u32, u32)>) -> anyhow::Result<Process> {
     let mut postgres = command("postgres", owner);
     let port = address.port().to_string();
     postgres.arg("-D").arg(dir.join("data")).args(["-h", "127.0.0.1", "-k", "", "-p", &port]);
-    for setting in ["max_connections=200", "fsync=on", "synchronous_commit=on", "max_wal_size=256MB"] {
+    for setting in
+        ["max_connections=200", "fsync=on", "synchronous_commit=on", "max_wal_size=256MB"]
+    {
         postgres.args(["-c", setting]);
     }
     Process::start(&mut postgres, &dir.with_extension("log"))
