@@ -112,3 +112,6 @@ fn unknown_ratio(history: &[Record]) -> f64 {
     let unknown = history.iter().filter(is_unknown).count();
     if ops == 0 { 1.0 } else { unknown as f64 / ops as f64 }
 }
+
+#[cfg(test)]
+mod tests;
