@@ -2,6 +2,7 @@
 
 mod shop;
 
+use super::verdict;
 use crate::history::{Op, Record};
 
 /// Some seeds, for no single day has everything in every order.
@@ -26,5 +27,15 @@ fn a_day_of_the_shop_has_something_of_everything() {
         for epoch in 1..=3 {
             assert!(rows.turns.iter().any(|turn| turn.seq >> 40 == epoch), "seed {seed}");
         }
+    }
+}
+
+#[test]
+fn a_correct_day_breaks_nothing() {
+    for seed in SEEDS {
+        let (history, rows) = shop::day(seed);
+        let verdict = verdict(&history, &rows);
+        assert!(verdict.holds(), "seed {seed}: {verdict:#?}");
+        assert_eq!(verdict.saw_nothing().collect::<Vec<_>>(), Vec::<&str>::new(), "seed {seed}");
     }
 }

@@ -93,6 +93,10 @@ impl Person {
 
     fn wait(&mut self, shop: &mut Shop, number: i64) {
         self.polls += 1;
+        if self.manner == Manner::Forges && self.polls == 2 {
+            shop.attack(self.id, Call::Poll { number: 0 });
+            return;
+        }
         if self.manner == Manner::Leaves && self.polls == 3 {
             if let Outcome::Ok { .. } = shop.ask(self.id, Call::Leave { number }) {
                 self.manner = Manner::Buys;
