@@ -86,10 +86,13 @@ impl Shop {
         if number == 0 {
             return refused(401, "token_invalid");
         }
-        let session = self.run.session_ms;
+        let (session, is_without_sql) = (self.run.session_ms, self.is_without_sql());
         if let Some(turn) = self.rows.turns.iter_mut().find(|turn| turn.seq == number) {
             if !turn.is_open_at(now) {
                 return refused(410, "turn_ended");
+            }
+            if turn.claimed_at.is_none() && is_without_sql {
+                return unavailable("unavailable");
             }
             if turn.claimed_at.is_none() {
                 (turn.claimed_at, turn.ends_at) = (Some(now), now + session);

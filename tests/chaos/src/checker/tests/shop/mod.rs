@@ -27,6 +27,8 @@ const DAY_MS: i64 = 90_000;
 const LOSS_EVERY_MS: i64 = 14_000;
 const REBUILD_MS: i64 = 1_500;
 const LOSSES: i64 = 2;
+/// When SQL is away.
+const AWAY_MS: std::ops::Range<i64> = 20_000..24_000;
 
 /// The shop: what it has written, what it remembers, and what was seen of it.
 pub struct Shop {
@@ -46,8 +48,10 @@ pub fn day(seed: u64) -> (Vec<Record>, Rows) {
     let mut people: Vec<Person> = (1..=60).map(|id| Person::new(id, &mut shop.rng)).collect();
     while shop.now_us < DAY_MS * 1_000 {
         shop.lose_redis();
-        shop.close_over();
-        shop.admit();
+        if !shop.is_without_sql() {
+            shop.close_over();
+            shop.admit();
+        }
         for person in &mut people {
             person.act(&mut shop);
         }
@@ -79,9 +83,16 @@ impl Shop {
             (1..=40).map(|n| Seat { concert_id: CONCERT, seat_id: format!("A{n}"), price: PRICE });
         let rows = Rows { seats: seats.collect(), ..Rows::default() };
         let line = Line::new(run.burst);
+        let away = Fault {
+            kind: "postgres_stop".to_owned(),
+            target: "postgres".to_owned(),
+            begun_us: AWAY_MS.start * 1_000,
+            healed_us: AWAY_MS.end * 1_000,
+            detail: String::new(),
+        };
         Self {
             rng: StdRng::seed_from_u64(seed),
-            records: vec![Record::Run(run.clone())],
+            records: vec![Record::Run(run.clone()), Record::Fault(away)],
             run,
             now_us: 0,
             rows,
@@ -130,6 +141,9 @@ impl Shop {
     fn serve(&mut self, user: i64, call: &Call) -> Outcome {
         match call {
             Call::Join => self.join(user),
+            _ if self.is_without_sql() && !matches!(call, Call::Poll { .. }) => {
+                unavailable("unavailable")
+            }
             Call::Poll { number } => self.poll(user, *number),
             Call::Leave { number } => self.leave(user, *number),
             Call::Hold { number, seats, key, .. } => {
@@ -187,6 +201,10 @@ impl Shop {
             healed_us: until,
             detail: String::new(),
         }));
+    }
+
+    fn is_without_sql(&self) -> bool {
+        AWAY_MS.contains(&(self.now_us / 1_000))
     }
 
     /// The wall clock.

@@ -97,7 +97,7 @@ impl Person {
             shop.attack(self.id, Call::Poll { number: 0 });
             return;
         }
-        if self.manner == Manner::Leaves && self.polls == 3 {
+        if self.manner == Manner::Leaves && self.polls >= 2 {
             if let Outcome::Ok { .. } = shop.ask(self.id, Call::Leave { number }) {
                 self.manner = Manner::Buys;
                 self.step = Step::Join;
