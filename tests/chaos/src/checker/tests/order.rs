@@ -103,8 +103,8 @@ fn served_late(history: &mut Vec<Record>, rows: &mut Rows) -> Did {
             }
             let last = ops(history)
                 .filter(|op| op.user == user && number(op) == Some(seq))
-                .map(|op| op.clone())
-                .last()?;
+                .last()?
+                .clone();
             for n in 1..16 {
                 let mut more = last.clone();
                 (more.begun_us, more.ended_us) =
@@ -229,7 +229,7 @@ fn turns_without_end(_: &mut Vec<Record>, rows: &mut Rows) -> Did {
 fn batch_beyond_credit(_: &mut Vec<Record>, rows: &mut Rows) -> Did {
     let at = rows.turns.iter().rev().find_map(|turn| turn.admitted_at)?;
     let late = rows.turns.iter_mut().rev().filter(|turn| turn.admitted_at.is_some());
-    for turn in late.take(8) {
+    for turn in late.take(20) {
         turn.admitted_at = Some(at);
     }
     Some(())
@@ -240,8 +240,8 @@ fn admitted_early(_: &mut Vec<Record>, rows: &mut Rows) -> Did {
         rows.turns.iter_mut().filter(|turn| turn.admitted_at.is_some()).collect();
     admitted.sort_by_key(|turn| turn.admitted_at);
     let from = admitted[20].admitted_at?;
-    for (n, turn) in admitted.into_iter().skip(20).take(8).enumerate() {
-        turn.admitted_at = Some(from + n as i64 * 20);
+    for (n, turn) in admitted.into_iter().skip(20).take(20).enumerate() {
+        turn.admitted_at = Some(from + n as i64 * 10);
     }
     Some(())
 }
