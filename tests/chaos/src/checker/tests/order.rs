@@ -1,5 +1,7 @@
 //! Days with something wrong in the line, at the door or in an answer.
 
+#![expect(clippy::ptr_arg, reason = "all have the shape of the table")]
+
 use super::{Altered, ops};
 use crate::history::{Answer, Call, Op, Outcome, Record};
 use crate::rows::Rows;
