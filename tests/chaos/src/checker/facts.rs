@@ -96,10 +96,7 @@ impl<'a> Facts<'a> {
                 && turn.admitted_at.is_some_and(|at| at <= ms)
         };
         self.turns.get(&number).is_some_and(closed)
-            || self
-                .turns_of
-                .get(&user)
-                .is_some_and(|turns| turns.iter().any(|turn| outlived(&turn)))
+            || self.turns_of.get(&user).is_some_and(|turns| turns.iter().any(outlived))
     }
 
     /// When each number may first have been given back by its owner.
