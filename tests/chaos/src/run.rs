@@ -276,7 +276,7 @@ async fn judge(order: &Order, cluster: &Cluster, ended: Ended) -> anyhow::Result
         operations: tally.ok + tally.refused + tally.unknown,
         unknown_ratio: verdict.unknown_ratio,
         looked: verdict.counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
-        violations,
+        violations: evidence::few_of_each(violations),
     };
     Ok(Report { line, tally, kept: None })
 }
