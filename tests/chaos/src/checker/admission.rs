@@ -34,11 +34,8 @@ pub fn turns_keep_the_rate(facts: &Facts) -> Finding {
     let mut finding = Finding::default();
     let rate = facts.run.rate_per_second;
     let brim = facts.run.burst + rate;
-<<<<<<< HEAD
-=======
     // The line draws what is owed at once, and keeps it as credit; here it is drawn late, so both may be full.
     let owed_max = brim + rate * facts.run.claim_ms as f64 / 1_000.0;
->>>>>>> checker
     let mut wasted: Vec<i64> = facts
         .turns
         .values()
@@ -50,11 +47,7 @@ pub fn turns_keep_the_rate(facts: &Facts) -> Finding {
     let (mut credit, mut owed, mut last) = (brim, 0.0, None);
     for (at, turn) in facts.admitted().into_iter().filter(|(_, turn)| turn.kind == "rate") {
         while wasted.next_if(|ended| *ended <= at + EPSILON_MS).is_some() {
-<<<<<<< HEAD
-            owed += 1.0;
-=======
             owed = owed_max.min(owed + 1.0);
->>>>>>> checker
         }
         credit = brim.min(credit + rate * (at - last.unwrap_or(at)) as f64 / 1_000.0);
         last = Some(at);

@@ -21,11 +21,7 @@ pub fn lower_numbers_come_first(facts: &Facts) -> Finding {
             let overtook = admitted[..index].iter().rev().find(|(then, other)| {
                 other.seq > turn.seq
                     && then < at
-<<<<<<< HEAD
-                    && !left.get(&turn.seq).is_some_and(|left| facts.ms(*left) <= *then)
-=======
                     && left.get(&turn.seq).is_none_or(|left| facts.ms(*left) > *then)
->>>>>>> checker
                     && !facts.is_finished(turn.user_id, turn.seq, *then)
                     && vigil.is_there(turn, *then)
             });

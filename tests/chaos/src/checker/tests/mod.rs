@@ -20,23 +20,14 @@ fn the_days_of_the_shop_have_something_of_everything() {
         let unknown =
             history.iter().filter(|record| matches!(record, Record::Op(op) if op.is_unknown()));
         assert!(unknown.count() > 20);
-<<<<<<< HEAD
-        for reason in ["paid", "left", "unclaimed", "time"] {
-            assert!(rows.turns.iter().any(|turn| turn.ended_for(reason)), "{reason}");
-        }
-=======
->>>>>>> checker
         for epoch in 1..=3 {
             assert!(rows.turns.iter().any(|turn| turn.seq >> 40 == epoch), "epoch {epoch}");
         }
     }
-<<<<<<< HEAD
-=======
     for reason in ["paid", "left", "unclaimed", "time"] {
         let has = |rows: &Rows| rows.turns.iter().any(|turn| turn.ended_for(reason));
         assert!(days.iter().any(|(_, rows)| has(rows)), "{reason}");
     }
->>>>>>> checker
     for status in ["paid", "expired", "cancelled"] {
         assert!(days.iter().any(|(_, rows)| rows.bookings.iter().any(|row| row.is(status))));
     }

@@ -1,10 +1,7 @@
 //! Days with something wrong in the line, at the door or in an answer.
 
-<<<<<<< HEAD
-=======
 #![expect(clippy::ptr_arg, reason = "all have the shape of the table")]
 
->>>>>>> checker
 use super::{Altered, ops};
 use crate::history::{Answer, Call, Op, Outcome, Record};
 use crate::rows::Rows;
@@ -108,13 +105,8 @@ fn served_late(history: &mut Vec<Record>, rows: &mut Rows) -> Did {
             }
             let last = ops(history)
                 .filter(|op| op.user == user && number(op) == Some(seq))
-<<<<<<< HEAD
-                .map(|op| op.clone())
-                .last()?;
-=======
                 .last()?
                 .clone();
->>>>>>> checker
             for n in 1..16 {
                 let mut more = last.clone();
                 (more.begun_us, more.ended_us) =
@@ -239,11 +231,7 @@ fn turns_without_end(_: &mut Vec<Record>, rows: &mut Rows) -> Did {
 fn batch_beyond_credit(_: &mut Vec<Record>, rows: &mut Rows) -> Did {
     let at = rows.turns.iter().rev().find_map(|turn| turn.admitted_at)?;
     let late = rows.turns.iter_mut().rev().filter(|turn| turn.admitted_at.is_some());
-<<<<<<< HEAD
-    for turn in late.take(8) {
-=======
     for turn in late.take(20) {
->>>>>>> checker
         turn.admitted_at = Some(at);
     }
     Some(())
@@ -254,13 +242,8 @@ fn admitted_early(_: &mut Vec<Record>, rows: &mut Rows) -> Did {
         rows.turns.iter_mut().filter(|turn| turn.admitted_at.is_some()).collect();
     admitted.sort_by_key(|turn| turn.admitted_at);
     let from = admitted[20].admitted_at?;
-<<<<<<< HEAD
-    for (n, turn) in admitted.into_iter().skip(20).take(8).enumerate() {
-        turn.admitted_at = Some(from + n as i64 * 20);
-=======
     for (n, turn) in admitted.into_iter().skip(20).take(20).enumerate() {
         turn.admitted_at = Some(from + n as i64 * 10);
->>>>>>> checker
     }
     Some(())
 }

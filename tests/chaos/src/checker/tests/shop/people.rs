@@ -204,11 +204,7 @@ impl Person {
             0 => drop(shop.ask(self.id, Call::Booking { booking })),
             1 => drop(shop.ask(self.id, Call::Balance)),
             _ if self.manner == Manner::Forges && self.polls < 25 => {
-<<<<<<< HEAD
-                let number = if self.polls % 2 == 0 { 0 } else { self.last };
-=======
                 let number = if self.polls.is_multiple_of(2) { 0 } else { self.last };
->>>>>>> checker
                 shop.attack(self.id, Call::Poll { number });
             }
             _ if self.days < 2 && self.id % 2 == 0 => {
