@@ -126,11 +126,13 @@ async fn storm(
     cluster: &Arc<Cluster>,
 ) -> anyhow::Result<Ended> {
     let run = settings(order);
-    let began = run.began_at_ms;
     let operator = cluster.operator();
     operator.tune(&run).await?;
     let seconds = i64::try_from(order.time.as_secs())?;
     let sales = operator.announce(&run, 500 + RATE * SEATS_MAX * seconds).await?;
+    // The recorder's clock begins here.
+    let run = Run { began_at_ms: now_ms(), ..run };
+    let began = run.began_at_ms;
     let recorder = Recorder::create(&cluster.history(), run.clone()).await?;
     let crowd = Crowd::gather(cluster.doors(), sales, &run, recorder.clone(), CROWD)?;
     let crowd = Arc::new(crowd);
@@ -172,11 +174,16 @@ async fn storm(
     Ok(Ended { began, deeds, tally, wanted: kinds, points, broken })
 }
 
+#[expect(clippy::disallowed_methods, reason = "the machines' clock is what the rows are in")]
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
+
 fn settings(order: &Order) -> Run {
-    let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Run {
         seed: order.seed,
-        began_at_ms: i64::try_from(began.as_millis()).unwrap_or(i64::MAX),
+        began_at_ms: now_ms(),
         database: order.database.name().to_owned(),
         instances: order.database.instances() as u32,
         queue: "main".to_owned(),
