@@ -15,6 +15,8 @@ use super::process::Process;
 
 /// It needs its machines to start, and one of them may be away for a minute.
 const START_MAX: Duration = Duration::from_secs(150);
+/// Readiness is told within two seconds, whatever is away.
+const READY_MAX: Duration = Duration::from_millis(2_500);
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
 /// How a server is started, each time.
@@ -108,7 +110,7 @@ impl Server {
     /// What `/readyz` says, if it answers at all.
     pub async fn readiness(&self) -> Option<(u16, Value)> {
         let url = format!("http://{}/readyz", self.setup.address);
-        let answer = self.http.get(url).send().await.ok()?;
+        let answer = self.http.get(url).timeout(READY_MAX).send().await.ok()?;
         let status = answer.status().as_u16();
         Some((status, answer.json().await.unwrap_or_default()))
     }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
@@ -18,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cluster::Cluster;
+use crate::cluster::server::Server;
 use crate::history::Fault;
 use crate::people::Crowd;
 use crate::recorder::Recorder;
@@ -25,8 +27,6 @@ use kind::{Deed, Kind, Machine};
 
 /// A line is served again so soon after its loss, however much else fails; who waits longer has found something.
 const SERVED_AGAIN_MAX: Duration = Duration::from_secs(180);
-/// A lost line is noticed by the next who asks; people ask each second.
-const NOTICED: Duration = Duration::from_millis(1_200);
 
 /// What was done so far.
 #[derive(Clone, Debug, Default)]
@@ -119,7 +119,7 @@ impl Nemesis {
     /// The faults of one machine, until the storm is over.
     async fn lane(self, machine: Machine, kinds: Vec<&'static Kind>) -> anyhow::Result<()> {
         let mut rng = StdRng::seed_from_u64(self.0.storm.seed.rotate_left(machine as u32 + 1));
-        let mean_seconds = rng.random_range(0.3..3.0);
+        let mean_seconds = rng.random_range(0.1..1.5);
         let mut over = self.0.over.subscribe();
         let total: u32 = kinds.iter().map(|kind| kind.weight).sum();
         // Each kind once, so that none that was asked for is missing; then by weight.
@@ -172,19 +172,16 @@ impl Nemesis {
         Ok(())
     }
 
-    /// Waits until every server serves the line; how long that took is for the reader.
+    /// Waits until everybody who answers serves the line, and somebody does.
     async fn until_served(&self) -> bool {
         let begun = Instant::now();
-        sleep(NOTICED).await;
         while begun.elapsed() < SERVED_AGAIN_MAX {
-            let mut served = true;
-            for server in &self.0.cluster.servers {
-                served &= server.serves_the_line().await;
-            }
-            if served {
+            let asked = self.0.cluster.servers.iter().map(Server::readiness);
+            let said: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
+            if !said.is_empty() && said.iter().all(|(status, said)| *status == 200 && said["queue"] == "ok") {
                 return true;
             }
-            sleep(Duration::from_millis(200)).await;
+            sleep(Duration::from_millis(100)).await;
         }
         let seconds = begun.elapsed().as_secs();
         self.broken(format!("the line is not served {seconds} s after it was lost"));

@@ -13,6 +13,8 @@ use crate::proxy::{Aim, Direction, Often, Proxy, Trick};
 
 /// A trick that met nobody for so long is given up.
 const FELT_MAX: Duration = Duration::from_secs(10);
+/// A lost line is noticed by the next who asks; people ask each second.
+const NOTICED: Duration = Duration::from_millis(1_200);
 
 impl Nemesis {
     pub(super) async fn to_redis(&self, deed: Deed, rng: &mut StdRng) -> anyhow::Result<Effect> {
@@ -39,6 +41,8 @@ impl Nemesis {
 
     /// The line is lost, wholly or in part; those whose turn is over come at once, and all wait until it is served.
     async fn lose_the_line(&self, deed: Deed, rng: &mut StdRng) -> anyhow::Result<Effect> {
+        // One loss after the other: each is to meet a line that lives.
+        let lived = self.until_served().await;
         let waiting = self.waiting().await;
         let redis = &self.0.cluster.redis;
         if deed == Deed::OldFile {
@@ -57,7 +61,8 @@ impl Nemesis {
             redis.start_again().await?;
         }
         let presented = self.0.crowd.present_everything().await;
-        let served = self.until_served().await;
+        sleep(NOTICED).await;
+        let served = lived && self.until_served().await;
         let detail = format!("{waiting} waited, {presented} finished tokens were presented");
         // A line in which nobody waits loses nothing.
         Ok(if served && waiting > 0 { Effect::Felt(detail) } else { Effect::Unfelt(detail) })

@@ -1,5 +1,6 @@
 //! What is done to servers.
 
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -51,29 +52,42 @@ impl Nemesis {
         let wipes = points::needs_wipe(&point);
         // A rebuild is rare, and so is each of its steps.
         let times = if wipes { 1 } else { rng.random_range(1..=5) };
-        server.stop(STOP_MAX).await;
+        server.kill().await;
         server.start_to_crash(&format!("{point}:{times}")).await?;
         let begun = Instant::now();
         let mut died = None;
         while died.is_none() && begun.elapsed() < CRASH_MAX {
             if wipes && server.serves_the_line().await {
-                let _turn = self.0.redis.lock().await;
-                let _ = self.0.cluster.redis.wipe().await;
+                died = self.wipe_before(server).await;
+            } else {
+                died = server.ended(Duration::from_millis(500)).await;
             }
-            died = server.ended(Duration::from_millis(1_500)).await;
         }
         if died.is_none() {
             server.kill().await;
         }
         server.start_again().await?;
-        if wipes {
-            self.until_served().await;
-        }
         Ok(match died {
             Some(status) if aborted(status) => Effect::Felt(point),
             Some(status) => Effect::Unfelt(format!("{point}: ended with {status}")),
             None => Effect::Unfelt(format!("{point}: nobody came by")),
         })
+    }
+
+    /// The line is lost while nobody else looks, so that this server is the one that rebuilds it.
+    async fn wipe_before(&self, server: &Server) -> Option<ExitStatus> {
+        let _turn = self.0.redis.lock().await;
+        let others = || self.0.cluster.servers.iter().filter(|other| other.name() != server.name());
+        for other in others() {
+            other.signal(Signal::STOP).await;
+        }
+        // Redis may be behind a trick, or just be starting: then it is tried again.
+        let _ = self.0.cluster.redis.wipe().await;
+        let died = server.ended(Duration::from_millis(1_500)).await;
+        for other in others() {
+            other.signal(Signal::CONT).await;
+        }
+        died
     }
 
     /// The point that was passed least often by those who crashed, or that nobody has tried yet.
