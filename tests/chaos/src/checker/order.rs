@@ -7,6 +7,10 @@ use super::Finding;
 use super::facts::{EPSILON_MS, Facts, SNAPSHOT_MS, epoch};
 use crate::history::{Answer, Call, Op};
 
+/// How long an instance answers from one look at the line, and how late its answer may be: another one may have looked
+/// before, so who asks two of them at once may be told the newer place first.
+const LOOK_US: i64 = 200_000;
+
 /// What is known of a number's birth.
 struct Birth {
     user: i64,
@@ -66,7 +70,8 @@ pub fn positions_never_grow(facts: &Facts) -> Finding {
         let mut earlier = by_end.into_iter().peekable();
         let mut best: Option<(i64, u64)> = None;
         for (op, position) in told {
-            while let Some((other, before)) = earlier.next_if(|(it, _)| it.ended_us < op.begun_us) {
+            let seen = |it: &Op| it.ended_us + LOOK_US < op.begun_us;
+            while let Some((other, before)) = earlier.next_if(|(it, _)| seen(it)) {
                 best = Some(best.map_or((before, other.id), |best| best.min((before, other.id))));
             }
             let Some((before, other)) = best else { continue };
@@ -108,13 +113,26 @@ pub fn one_place_each(facts: &Facts) -> Finding {
     finding
 }
 
+/// What was committed while a machine failed is known to the line when that is whole again.
+fn known_at(facts: &Facts, at: i64) -> i64 {
+    let during = facts.faults.iter().filter(|fault| {
+        facts.ms(fault.begun_us) - SNAPSHOT_MS <= at && at <= facts.ms(fault.healed_us)
+    });
+    during.map(|fault| facts.ms(fault.healed_us)).fold(at, i64::max)
+}
+
 /// Q7: a place that is shown is at least the first, and no more than there are numbers up to it.
 pub fn positions_are_honest(facts: &Facts) -> Finding {
     let mut finding = Finding::default();
     let mut served: Vec<(i64, i64)> = Vec::new();
     for (at, turn) in facts.admitted() {
-        let highest = served.last().map_or(0, |(_, highest)| *highest);
-        served.push((at, highest.max(turn.seq)));
+        served.push((known_at(facts, at), turn.seq));
+    }
+    served.sort_unstable();
+    let mut highest = 0;
+    for (_, served) in &mut served {
+        highest = highest.max(*served);
+        *served = highest;
     }
     for (op, number, position) in positions(facts) {
         finding.unless(position >= 1, || format!("request {}: place {position}", op.id));
