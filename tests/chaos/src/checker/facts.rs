@@ -11,7 +11,6 @@ pub const EPSILON_MS: i64 = 50;
 pub const SNAPSHOT_MS: i64 = 1_000;
 
 const EPOCH_SHIFT: u32 = 40;
-const FIRST_ARRIVAL: i64 = 1 << 39;
 
 pub struct Facts<'a> {
     pub run: &'a Run,
@@ -97,10 +96,7 @@ impl<'a> Facts<'a> {
                 && turn.admitted_at.is_some_and(|at| at <= ms)
         };
         self.turns.get(&number).is_some_and(closed)
-            || self
-                .turns_of
-                .get(&user)
-                .is_some_and(|turns| turns.iter().any(|turn| outlived(&turn)))
+            || self.turns_of.get(&user).is_some_and(|turns| turns.iter().any(outlived))
     }
 
     /// When each number may first have been given back by its owner.
@@ -146,11 +142,6 @@ impl Answer {
 /// The generation of Redis in which a number was issued.
 pub fn epoch(number: i64) -> i64 {
     number >> EPOCH_SHIFT
-}
-
-/// The how-manieth arrival of its epoch has a number.
-pub fn arrival(number: i64) -> i64 {
-    number - (epoch(number) << EPOCH_SHIFT) - FIRST_ARRIVAL
 }
 
 fn op(record: &Record) -> Option<&Op> {
