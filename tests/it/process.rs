@@ -10,6 +10,7 @@ mod sqlite {
 
     use usher::clock::{Clock, rfc3339};
 
+    use crate::bad_input::{raw_to, request};
     use crate::harness::*;
 
     const ADMIN_KEY: &str = "the-key-of-the-operators-in-tests-0123456789";
@@ -51,7 +52,11 @@ mod sqlite {
 
     impl Shop {
         async fn open(data: &Path) -> Shop {
-            let mut process = serve(data, &[]);
+            Shop::open_with(data, &[]).await
+        }
+
+        async fn open_with(data: &Path, settings: &[(&str, &str)]) -> Shop {
+            let mut process = serve(data, settings);
             let log = BufReader::new(process.stderr.take().unwrap()).lines();
             let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
             let mut address = async || {
@@ -71,6 +76,14 @@ mod sqlite {
         /// Nobody is let in, so that everybody's place stays what it is.
         async fn pause(&self) {
             self.operator().tune("main", json!({"mode": "paused"})).await;
+        }
+
+        /// Memory that it has in use, in KiB.
+        fn resident_kib(&self) -> u64 {
+            let about = format!("/proc/{}/status", self.process.id().unwrap());
+            let about = std::fs::read_to_string(about).unwrap();
+            let line = about.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
         }
 
         fn operator(&self) -> Operator {
@@ -215,6 +228,50 @@ mod sqlite {
 
         let shop = Shop::open(data.path()).await;
         assert_eq!(shop.buyer(1, Some(ann.token())).poll().await.waiting(), 1);
+        shop.stop().await;
+    }
+
+    /// What people send stands in the log as a value, if at all: it makes no line and no colour there.
+    #[tokio::test]
+    async fn the_log_of_a_process_is_its_own() {
+        let data = tempfile::tempdir().unwrap();
+        let mut shop = Shop::open_with(data.path(), &[("USHER_LOG", "debug")]).await;
+        let public = Http::to(shop.public.parse().unwrap());
+        let forged = r#"{"level":"ERROR","fields":{"message":"forged"}}"#;
+        let headers =
+            format!("X-Request-Id: {forged}\r\nUser-Agent: \t{forged}\r\nToken-Auth: {forged}\r\n");
+        for path in ["/%0d%0a%1b[31m", "/token/7%0aforged", "/queue", "/token/7?queue=%0d%0aforged"]
+        {
+            raw_to(&public, request("GET", path, &headers)).await;
+        }
+        for body in [r#"{"a\nforged\u001b[31m": 1}"#, "{\"user_id\": \"\n\u{85}\u{2028}forged\"}"] {
+            public.request("POST", "/balance").body(body).send().await;
+        }
+        shop.signal("-TERM").await;
+        let mut events = 0;
+        while let Some(line) = shop.log.next_line().await.unwrap() {
+            let event: Value =
+                serde_json::from_str(&line).unwrap_or_else(|_| panic!("no event: {line}"));
+            assert_ne!(event["level"], "ERROR", "{line}");
+            assert!(!line.contains(|c: char| c.is_control()), "{line:?}");
+            events += 1;
+        }
+        assert!(events > 6, "only {events} events: this log is not that of what was sent");
+        assert_eq!(shop.end().await.code(), Some(0));
+    }
+
+    #[tokio::test]
+    async fn a_gigabyte_is_not_kept() {
+        let data = tempfile::tempdir().unwrap();
+        let shop = Shop::open(data.path()).await;
+        let public = Http::to(shop.public.parse().unwrap());
+        let before = shop.resident_kib();
+        let headers = "Content-Type: application/json\r\nContent-Length: 1073741824\r\n";
+        let begun = request("POST", "/balance", headers) + &" ".repeat(64 << 20);
+        let replies = join_all((0..16).map(|_| raw_to(&public, &begun))).await;
+        assert!(replies.iter().all(|reply| reply.status() == 413));
+        let more = shop.resident_kib().saturating_sub(before);
+        assert!(more < 32 << 10, "{more} KiB more for what is refused");
         shop.stop().await;
     }
 
