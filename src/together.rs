@@ -19,7 +19,7 @@ struct Coming<Q, A> {
     request: Q,
     tell: oneshot::Sender<Result<A, Error>>,
     /// Whoever hangs up is served all the same: the process does not stop before that.
-    _at_work: TaskTrackerToken,
+    at_work: TaskTrackerToken,
 }
 
 /// The way to the one task that serves; it begins with the first request.
@@ -51,7 +51,7 @@ impl<Q: Send + 'static, A: Send + 'static> Together<Q, A> {
             coming
         });
         let gone = || Error::bug("nobody serves these requests any more");
-        let one = Coming { request, tell, _at_work: work.token() };
+        let one = Coming { request, tell, at_work: work.token() };
         coming.send(one).await.map_err(|_| gone())?;
         told.await.map_err(|_| gone())?
     }
@@ -67,7 +67,7 @@ async fn serve<Q, A, F: Future<Output = Result<Vec<A>, Error>>>(
     while requests.recv_many(&mut batch, together_max).await > 0 {
         let (asked, mut told): (Vec<Q>, Vec<_>) = batch
             .drain(..)
-            .map(|coming: Coming<Q, A>| (coming.request, (coming.tell, coming._at_work)))
+            .map(|coming: Coming<Q, A>| (coming.request, (coming.tell, coming.at_work)))
             .unzip();
         // Whatever happens to these people, the next ones are served.
         let served = AssertUnwindSafe(serve(asked)).catch_unwind().await;
@@ -80,7 +80,7 @@ async fn serve<Q, A, F: Future<Output = Result<Vec<A>, Error>>>(
             Err(error) => {
                 // Whoever came while it failed does not wait for it to fail again.
                 while let Ok(coming) = requests.try_recv() {
-                    told.push((coming.tell, coming._at_work));
+                    told.push((coming.tell, coming.at_work));
                 }
                 for (tell, _) in told {
                     let _ = tell.send(Err(error.shared()));

@@ -161,7 +161,7 @@ impl Tokens {
             confirmed: claims.g,
             expires_at: claims.exp.saturating_mul(1_000),
             stale: key.state != KeyState::Active
-                || now - claims.iat >= (claims.exp - claims.iat) / 2,
+                || now.saturating_sub(claims.iat) >= claims.exp.saturating_sub(claims.iat) / 2,
         })
     }
 }

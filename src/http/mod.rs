@@ -7,6 +7,7 @@ pub mod extract;
 pub mod health;
 pub mod json;
 pub mod limits;
+mod links;
 mod measure;
 pub mod openapi;
 pub mod page;

@@ -16,6 +16,7 @@ use utoipa::openapi::{
 };
 use utoipa::{Modify, OpenApi};
 
+use super::links::links;
 use super::page::Page;
 use super::refusals::refusals;
 use super::reply::status;
@@ -110,7 +111,7 @@ impl Modify for Defaults {
     }
 }
 
-/// What the edge adds to each operation: whose listener, which headers, which problems.
+/// What the edge adds to each operation: whose listener, which headers, which problems, and what may come next.
 struct Edge;
 
 impl Modify for Edge {
@@ -128,6 +129,7 @@ impl Modify for Edge {
                 cacheable(operation);
                 refuse(path, operation, writes);
                 named(operation);
+                lead_on(operation);
             }
         }
     }
@@ -211,6 +213,18 @@ fn named(operation: &mut Operation) {
     add_header(operation, "X-Request-Id", "1 to 64 of `A-Z a-z 0-9 . _ -`; any other is replaced");
     for response in operation.responses.responses.values_mut().filter_map(value) {
         response.headers.insert("X-Request-Id".to_owned(), header("the name of the request"));
+    }
+}
+
+/// What may come next, from the answers that are no refusals.
+fn lead_on(operation: &mut Operation) {
+    let next: Vec<_> = links(operation.operation_id.as_deref().unwrap_or_default()).collect();
+    let responses = operation.responses.responses.iter_mut();
+    let successes = responses.filter(|(status, _)| status.starts_with('2'));
+    for response in successes.filter_map(|(_, response)| value(response)) {
+        response
+            .links
+            .extend(next.iter().map(|(name, link)| ((*name).to_owned(), link.clone().into())));
     }
 }
 

@@ -65,7 +65,8 @@ impl Seed {
 
     pub fn read(hex: &str) -> Option<Self> {
         let mut bytes = [0; 32];
-        if hex.len() != 2 * bytes.len() {
+        // `from_str_radix` takes a sign, too.
+        if hex.len() != 2 * bytes.len() || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return None;
         }
         for (at, byte) in bytes.iter_mut().enumerate() {

@@ -103,6 +103,7 @@ mod tests {
             name: QueueName::main(),
             epoch: 1,
             lineage: None,
+            epoch_at: 0,
             version: 1,
             changed_at: 0,
             manual_total: 0,

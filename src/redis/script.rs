@@ -86,6 +86,9 @@ impl Reply {
     /// A list: its length, then as many pairs of whole numbers.
     pub fn pairs(&mut self) -> Result<Vec<(i64, i64)>, Error> {
         let pairs = self.int()?;
+        if pairs < 0 {
+            return Err(self.unknown("fewer pairs than none"));
+        }
         (0..pairs).map(|_| Ok((self.int()?, self.int()?))).collect()
     }
 
@@ -142,4 +145,43 @@ scripts! {
 
 async fn load(connection: &mut MultiplexedConnection, text: &str) -> Result<(), RedisError> {
     Cmd::new().arg("SCRIPT").arg("LOAD").arg(text).query_async::<String>(connection).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn reply(words: &[String]) -> Reply {
+        Reply { script: "test", words: words.to_vec().into_iter() }
+    }
+
+    proptest! {
+        #[test]
+        fn pairs_come_back_as_a_script_writes_them(pairs in proptest::collection::vec(any::<(i64, i64)>(), 0..20), more in "\\PC{0,8}") {
+            let numbers = pairs.iter().flat_map(|(one, other)| [*one, *other]);
+            let words = std::iter::once(pairs.len() as i64).chain(numbers).map(|number| number.to_string());
+            let words: Vec<String> = words.chain([more.clone()]).collect();
+            let mut whole = reply(&words);
+            prop_assert_eq!(whole.pairs().unwrap(), pairs);
+            prop_assert_eq!((whole.more(), whole.more()), (Some(more), None));
+            for length in 0..words.len() - 1 {
+                prop_assert!(reply(&words[..length]).pairs().is_err(), "{length} words of {}", words.len());
+            }
+        }
+
+        #[test]
+        fn whatever_is_answered_is_read_or_a_bug_of_ours(words in proptest::collection::vec("-?[0-9]{0,21}|\\PC{0,8}", 0..6)) {
+            let plain = |word: &String| word.parse::<i64>().ok();
+            let mut read = reply(&words);
+            for word in &words {
+                prop_assert_eq!(read.int().ok(), plain(word));
+            }
+            prop_assert_eq!(read.text().unwrap_err().code(), crate::error::Code::Internal);
+            let pairs = reply(&words).pairs();
+            let announced = words.first().and_then(plain);
+            prop_assert!(pairs.is_err() || announced.is_some_and(|pairs| 2 * pairs < words.len() as i64 && pairs >= 0));
+        }
+    }
 }

@@ -9,6 +9,7 @@ mod sqlite {
 
     use usher::clock::{Clock, rfc3339};
 
+    use crate::bad_input::{raw_to, request};
     use crate::harness::*;
 
     #[tokio::test]
@@ -135,6 +136,48 @@ mod sqlite {
 
         let shop = Shop::open(data.path(), []).await;
         assert_eq!(shop.buyer(1, Some(ann.token())).poll().await.waiting(), 1);
+        shop.stop().await;
+    }
+
+    /// What people send stands in the log as a value, if at all: it makes no line and no colour there.
+    #[tokio::test]
+    async fn the_log_of_a_process_is_its_own() {
+        let data = tempfile::tempdir().unwrap();
+        let shop = Shop::open(data.path(), [("USHER_LOG", "debug")]).await;
+        let public = shop.http();
+        let forged = r#"{"level":"ERROR","fields":{"message":"forged"}}"#;
+        let headers =
+            format!("X-Request-Id: {forged}\r\nUser-Agent: \t{forged}\r\nToken-Auth: {forged}\r\n");
+        for path in ["/%0d%0a%1b[31m", "/token/7%0aforged", "/queue", "/token/7?queue=%0d%0aforged"]
+        {
+            raw_to(&public, request("GET", path, &headers)).await;
+        }
+        for body in [r#"{"a\nforged\u001b[31m": 1}"#, "{\"user_id\": \"\n\u{85}\u{2028}forged\"}"] {
+            public.request("POST", "/balance").body(body).send().await;
+        }
+        let mut events = 0;
+        for line in shop.stop().await.lines() {
+            let event: Value =
+                serde_json::from_str(line).unwrap_or_else(|_| panic!("no event: {line}"));
+            assert_ne!(event["level"], "ERROR", "{line}");
+            assert!(!line.contains(|c: char| c.is_control()), "{line:?}");
+            events += 1;
+        }
+        assert!(events > 6, "only {events} events: this log is not that of what was sent");
+    }
+
+    #[tokio::test]
+    async fn a_gigabyte_is_not_kept() {
+        let data = tempfile::tempdir().unwrap();
+        let shop = Shop::open(data.path(), []).await;
+        let public = shop.http();
+        let before = shop.resident_kib();
+        let headers = "Content-Type: application/json\r\nContent-Length: 1073741824\r\n";
+        let begun = request("POST", "/balance", headers) + &" ".repeat(64 << 20);
+        let replies = join_all((0..16).map(|_| raw_to(&public, &begun))).await;
+        assert!(replies.iter().all(|reply| reply.status() == 413));
+        let more = shop.resident_kib().saturating_sub(before);
+        assert!(more < 32 << 10, "{more} KiB more for what is refused");
         shop.stop().await;
     }
 

@@ -115,6 +115,8 @@ impl Sql {
         let transaction = self.begin().await?;
         let old = locked(&transaction, name).await?;
         let old = carry_out(&transaction, old, due_by).await?;
+        // What is wrong by itself is said first: a precondition is for what would be done otherwise (RFC 9110, 13.2.1).
+        let tuned = old.tuned(change, None, audit.at)?;
         if let Expected::Version(version) = expected
             && version != old.version
         {
@@ -123,7 +125,6 @@ impl Sql {
                 "somebody else changed this policy since it was read",
             ));
         }
-        let tuned = old.tuned(change, None, audit.at)?;
         let queue = change_policy(&transaction, old, tuned, audit).await?;
         commit(transaction).await?;
         Ok(queue)

@@ -1,4 +1,4 @@
-//! Rate limits: what counts for whom, and who is never limited. They live in memory, so one database is enough.
+//! Limits: what counts for whom, who is never limited, and a queue that is full. They live in memory, so one database is enough.
 
 use crate::harness::*;
 
@@ -46,5 +46,16 @@ async fn an_address_is_limited_where_the_public_asks() {
     }
     app.get("/readyz").await.status(200);
     app.operator.get("/admin/queues").await.ok();
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_queue_says_so() {
+    let app = TestApp::with(Database::Sqlite, [("USHER_WAITING_MAX", "1")]).await;
+    app.operator.tune("main", json!({"mode": "paused"})).await;
+    let (ann, bob) = (app.buyer(), app.buyer());
+    assert_eq!(ann.join().await.waiting(), 1);
+    bob.join().await.refused(503, "queue_full");
+    assert_eq!(ann.join().await.waiting(), 1, "whoever is in stays in");
     app.finish().await;
 }

@@ -3,13 +3,16 @@
 //! The files are tables with a story around each. Here is what they share: somebody with something to lose, and
 //! requests as raw bytes, for much of what is wrong never leaves a well-behaved client.
 
+mod grammars;
 mod ids;
 mod json;
 mod limits;
 mod parsers;
 mod people;
 mod protocol;
+mod rows;
 mod slow;
+mod sockets;
 mod tokens;
 mod wire;
 

@@ -95,6 +95,14 @@ impl Shop {
         self.operator().tune("main", json!({"mode": "paused"})).await;
     }
 
+    /// Memory that it has in use, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let about = format!("/proc/{}/status", self.process.id().unwrap());
+        let about = std::fs::read_to_string(about).unwrap();
+        let line = about.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     pub fn operator(&self) -> Operator {
         Operator::new(Http::to(self.admin.parse().unwrap()), ADMIN_KEY)
     }

@@ -178,7 +178,9 @@ impl Nemesis {
         while begun.elapsed() < SERVED_AGAIN_MAX {
             let asked = self.0.cluster.servers.iter().map(Server::readiness);
             let said: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
-            if !said.is_empty() && said.iter().all(|(status, said)| *status == 200 && said["queue"] == "ok") {
+            if !said.is_empty()
+                && said.iter().all(|(status, said)| *status == 200 && said["queue"] == "ok")
+            {
                 return true;
             }
             sleep(Duration::from_millis(100)).await;
