@@ -154,7 +154,8 @@ mod tests {
     use super::*;
 
     fn reply(words: &[String]) -> Reply {
-        Reply { script: "test", words: words.to_vec().into_iter() }
+        let words: Vec<String> = words.into();
+        Reply { script: "test", words: words.into_iter() }
     }
 
     proptest! {

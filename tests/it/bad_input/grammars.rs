@@ -77,6 +77,7 @@ fn tokens() -> Tokens {
     Tokens::new(&AuthConfig {
         identity: Identity::Open,
         token_keys: vec![key],
+        token_key_file: None,
         token_seconds: 86_400,
         admin_key: Secret::new("x".repeat(16)),
     })
