@@ -10,8 +10,8 @@ ARGV  1 epoch
       2 now_ms
       3.. user, number, instead, …   (enter_max triples; instead: the number that this one replaces though it is
           lower, 0 for none, - for none but a higher one)
-Reply {"ENTERED", standing, number, …}, one of waiting, active, other for each: other is the number that he has instead
-      | {"STALE"}
+Reply {"ENTERED", standing, number, …}, one of waiting, active, other, instead for each: other is the number that he
+      has, instead the one that gave way | {"STALE"}
 Cost  O(people · log waiting)
 Why   The lower number is the earlier one, and stays. A ghost that enters after its turn is dropped when it comes up: it
       has a row. Of a draw the caller decides which number came first: luck does not tell.
@@ -38,7 +38,8 @@ for i = 3, #ARGV, 3 do
       local replaces = instead == '-' and stored and tonumber(number) < tonumber(stored)
       if not stored or replaces or tonumber(stored) == tonumber(instead) then
         redis.call('ZADD', wait, number, user)
-        stored = number
+        standing = stored and 'instead' or standing
+        stored = stored or number
       end
     end
   end

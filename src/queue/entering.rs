@@ -86,8 +86,12 @@ impl Queues {
         let stale = || self.doubt(line);
         let mut entering: Vec<Entering> = people.iter().map(Entering::from).collect();
         let mut standings = redis.enter(&entering, now).await?.ok_or_else(stale)?;
-        let again = self.who_comes_first(line, &mut entering, &standings).await?;
-        if !again.is_empty() {
+        // A third time only if somebody's number died in the very moment in which it took the place of another.
+        for _ in 0..2 {
+            let again = self.who_comes_first(line, &mut entering, &standings).await?;
+            if again.is_empty() {
+                break;
+            }
             let firsts: Vec<Entering> = again.iter().map(|at| entering[*at]).collect();
             let second = redis.enter(&firsts, now).await?.ok_or_else(stale)?;
             for (at, standing) in again.into_iter().zip(second) {
@@ -95,7 +99,7 @@ impl Queues {
             }
         }
         let number = |(entering, standing): (&Entering, Standing)| match standing {
-            Standing::Waiting => Some(entering.number),
+            Standing::Waiting | Standing::Instead(_) => Some(entering.number),
             Standing::Other(number) => Some(number),
             Standing::Active => None,
         };
@@ -103,34 +107,40 @@ impl Queues {
     }
 
     /// Whose number takes the place of the one that he is in line with: that one is dead, a ghost of an old token; or it
-    /// was drawn after his own. Marks them, and says which they are.
+    /// was drawn after his own; or his own died on the way, and the one that gave way to it is the living one. Marks
+    /// them, and says which they are.
     async fn who_comes_first(
         &self,
         line: &Line,
         entering: &mut [Entering],
         standings: &[Standing],
     ) -> Result<Vec<usize>, Error> {
-        let others: Vec<(usize, QueueNumber)> = standings
+        let questions: Vec<(usize, Look, Entering)> = standings
             .iter()
+            .zip(entering.iter())
             .enumerate()
-            .filter_map(|(at, standing)| match standing {
-                Standing::Other(number) => Some((at, *number)),
+            .filter_map(|(at, (standing, mine))| match standing {
+                Standing::Other(other) => {
+                    let first = Entering { instead: Instead::Only(*other), ..*mine };
+                    Some((at, (mine.user, *other), first))
+                }
+                Standing::Instead(other) => {
+                    let instead = Instead::Only(mine.number);
+                    let back = Entering { number: *other, instead, ..*mine };
+                    Some((at, (mine.user, mine.number), back))
+                }
                 Standing::Waiting | Standing::Active => None,
             })
             .collect();
-        if others.is_empty() {
-            return Ok(Vec::new());
-        }
+        let looks: Vec<Look> = questions.iter().map(|(_, look, _)| *look).collect();
         let queue = line.queue();
-        let looks: Vec<Look> =
-            others.iter().map(|(at, number)| (entering[*at].user, *number)).collect();
         let fates = self.sql.fates(queue.id, &looks).await?;
         let mut first = Vec::new();
-        for ((at, other), fate) in others.into_iter().zip(fates) {
+        for ((at, (_, other), entry), fate) in questions.into_iter().zip(fates) {
             let drawn = (queue.draw_number(entering[at].number), queue.draw_number(other));
             let was_drawn_first = matches!(drawn, (Some(mine), Some(his)) if mine < his);
             if fate == Fate::Dead || was_drawn_first {
-                entering[at].instead = Instead::Only(other);
+                entering[at] = entry;
                 first.push(at);
             }
         }

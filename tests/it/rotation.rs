@@ -78,7 +78,10 @@ async fn waits(branches: &[Http], user_id: i64, enough: &AtomicBool) -> String {
     let first = Buyer::new(user_id, branches[0].clone(), None);
     first.join().await.ok();
     let (mut token, mut polls) = (first.token(), 0);
-    while !enough.load(Ordering::Relaxed) || polls < 6 {
+    let mut last = false;
+    while !last || polls < 6 {
+        // One more after the rotation: the poll before may have been answered before it.
+        last = enough.load(Ordering::Relaxed);
         let branch = &branches[polls % branches.len()];
         let place = at(branch, &token).poll().await.ok();
         token = place["token_id"].as_str().unwrap_or(&token).to_owned();

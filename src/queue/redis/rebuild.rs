@@ -46,6 +46,8 @@ pub enum Standing {
     Active,
     /// With another number.
     Other(QueueNumber),
+    /// Waiting; this other number of his gave way.
+    Instead(QueueNumber),
 }
 
 /// Whether people are admitted again after a rebuild.
@@ -160,6 +162,7 @@ fn standing(reply: &mut Reply) -> Result<Standing, Error> {
         "waiting" => Ok(Standing::Waiting),
         "active" => Ok(Standing::Active),
         "other" => Ok(Standing::Other(number)),
+        "instead" => Ok(Standing::Instead(number)),
         word => Err(reply.unknown(word)),
     }
 }

@@ -27,7 +27,8 @@ async fn the_lower_number_stays() {
         enters(stage, back(1, stage.nth(5))).await;
         let higher = enters(stage, back(1, stage.nth(6))).await;
         assert_eq!(higher, Standing::Other(stage.nth(5)));
-        assert_eq!(enters(stage, back(1, stage.nth(4))).await, Standing::Waiting);
+        let lower = enters(stage, back(1, stage.nth(4))).await;
+        assert_eq!(lower, Standing::Instead(stage.nth(5)));
         assert_eq!(stage.shown("wait").await, "1=#4");
     })
     .await;
@@ -45,7 +46,7 @@ async fn a_number_that_was_named_gives_way() {
         let missed = drawn(20, Instead::Only(stage.of_draw(51)));
         assert_eq!(enters(stage, missed).await, Standing::Other(stage.of_draw(50)));
         let named = drawn(70, Instead::Only(stage.of_draw(50)));
-        assert_eq!(enters(stage, named).await, Standing::Waiting);
+        assert_eq!(enters(stage, named).await, Standing::Instead(stage.of_draw(50)));
         assert_eq!(stage.shown("wait").await, "1=~70");
     })
     .await;

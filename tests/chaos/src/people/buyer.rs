@@ -44,6 +44,8 @@ struct Buyer<'a> {
 enum Waited {
     Active,
     Over,
+    /// He was refused his place, and still waits for it.
+    Lost,
 }
 
 impl<'a> Buyer<'a> {
@@ -57,10 +59,14 @@ impl<'a> Buyer<'a> {
     async fn visit(&mut self, dice: &mut StdRng) {
         let user = self.who.user;
         let Some(first) = self.join(dice).await else { return };
-        if matches!(self.wait(first, dice).await, Waited::Active) {
-            self.world.archive.waits_no_more(user);
-            self.world.progress.served.fetch_add(1, Ordering::Relaxed);
-            self.shop(dice).await;
+        match self.wait(first, dice).await {
+            Waited::Active => {
+                self.world.archive.waits_no_more(user);
+                self.world.progress.served.fetch_add(1, Ordering::Relaxed);
+                self.shop(dice).await;
+            }
+            Waited::Over => {}
+            Waited::Lost => return,
         }
         self.world.archive.waits_no_more(user);
         if let Some(token) = &self.who.token {
@@ -117,7 +123,9 @@ impl<'a> Buyer<'a> {
                         last = answer;
                         break;
                     }
-                    Outcome::Refused { .. } => return Waited::Over,
+                    // Over, the checker will say whether rightly; anything else is no answer to a place.
+                    Outcome::Refused { status: 410, .. } => return Waited::Over,
+                    Outcome::Refused { .. } => return Waited::Lost,
                     Outcome::Unknown { .. } => sleep(RETRY_AFTER).await,
                 }
             }
@@ -153,9 +161,13 @@ impl<'a> Buyer<'a> {
     /// Seats that somebody likes: most look at the same few.
     async fn hold(&mut self, token: &Token, dice: &mut StdRng) -> Option<(i64, i64)> {
         let sale = &self.world.sales[dice.random_range(0..self.world.sales.len())];
-        let hot = if dice.random_bool(0.3) { sale.seats.len().min(6) } else { sale.seats.len() };
+        let all = sale.seats.len();
+        // What is hot moves on as seats are sold.
+        let sold = usize::try_from(self.world.progress.served.load(Ordering::Relaxed)).unwrap_or(0);
+        let hot = dice.random_bool(0.3);
+        let (from, among) = if hot { (sold % all, all.min(6)) } else { (0, all) };
         let mut seats: Vec<String> = (0..dice.random_range(1..=3))
-            .map(|_| sale.seats[dice.random_range(0..hot)].clone())
+            .map(|_| sale.seats[(from + dice.random_range(0..among)) % all].clone())
             .collect();
         seats.sort();
         seats.dedup();

@@ -83,27 +83,31 @@ impl Shop {
         patience: Duration,
     ) -> Told {
         let door = &self.doors[dice.random_range(0..self.doors.len())];
-        let begun_us = self.recorder.now_us();
+        let mut asked = Asked { shop: self, op: Some(self.begin(door, who, &call)) };
         let sent = tokio::time::timeout(patience, self.send(door, who, &call)).await;
         let answered = sent.unwrap_or_else(|_| {
             Err(if patience < TIMEOUT { "hung up" } else { "hang" }.to_owned())
         });
-        let ended_us = self.recorder.now_us();
         let (outcome, token) = match answered {
             Ok((status, body)) => read(&call, who, status, &body),
             Err(why) => (Outcome::Unknown { status: None, code: None, why }, None),
         };
-        self.recorder.op(Op {
+        asked.ends(outcome.clone());
+        Told { outcome, token }
+    }
+
+    fn begin(&self, door: &Door, who: &Who, call: &Call) -> Op {
+        let begun_us = self.recorder.now_us();
+        Op {
             id: self.ids.fetch_add(1, Ordering::Relaxed),
             user: who.user,
             instance: door.name.clone(),
             begun_us,
-            ended_us,
+            ended_us: begun_us,
             adversary: who.adversary,
-            call,
-            outcome: outcome.clone(),
-        });
-        Told { outcome, token }
+            call: call.clone(),
+            outcome: Outcome::Unknown { status: None, code: None, why: "abandoned".to_owned() },
+        }
     }
 
     async fn send(&self, door: &Door, who: &Who, call: &Call) -> Result<(u16, Value), String> {
@@ -144,6 +148,30 @@ impl Shop {
         let status = answer.status().as_u16();
         let bytes = answer.bytes().await.map_err(|error| why(&error))?;
         Ok((status, serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
+    }
+}
+
+/// A request under way. Whoever stops waiting for it leaves it in the history all the same: it may happen.
+struct Asked<'a> {
+    shop: &'a Shop,
+    op: Option<Op>,
+}
+
+impl Asked<'_> {
+    fn ends(&mut self, outcome: Outcome) {
+        if let Some(op) = self.op.take() {
+            let ended_us = self.shop.recorder.now_us();
+            self.shop.recorder.op(Op { ended_us, outcome, ..op });
+        }
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if let Some(op) = self.op.take() {
+            let ended_us = self.shop.recorder.now_us();
+            self.shop.recorder.op(Op { ended_us, ..op });
+        }
     }
 }
 
