@@ -33,6 +33,9 @@ pub struct Run {
     pub active_max: i64,
     pub seats_per_booking_max: i64,
     pub seats_per_user_max: Option<i64>,
+    /// How far the clock of an instance may have been off: instants of rows are told by those who wrote them.
+    #[serde(default)]
+    pub skew_ms: i64,
 }
 
 /// A request and what became of it. Instants are microseconds of one monotonic clock, from the start of the run.

@@ -16,7 +16,7 @@ use crate::checker;
 use crate::cluster::{Blueprint, Cluster, Database, server};
 use crate::evidence;
 use crate::history::{Record, Run};
-use crate::nemesis::kind::{Deed, KINDS, Kind, Machine};
+use crate::nemesis::kind::{KINDS, Kind, Machine};
 use crate::nemesis::{Deeds, Nemesis, Storm, points};
 use crate::people::{Crowd, Progress};
 use crate::recorder::{Recorder, Tally};
@@ -99,7 +99,7 @@ fn draw(order: &Order) -> Vec<&'static Kind> {
 }
 
 async fn build(order: &Order, kinds: &[&'static Kind]) -> anyhow::Result<Cluster> {
-    let steps = kinds.iter().any(|kind| kind.deed == Deed::ClockStep);
+    let steps = kinds.iter().any(|kind| kind.skew_ms() > 0);
     let plan = Blueprint {
         database: order.database,
         program: &order.program,
@@ -131,7 +131,8 @@ async fn storm(
     let seconds = i64::try_from(order.time.as_secs())?;
     let sales = operator.announce(&run, 500 + RATE * SEATS_MAX * seconds).await?;
     // The recorder's clock begins here.
-    let run = Run { began_at_ms: now_ms(), ..run };
+    let skew_ms = kinds.iter().map(|kind| kind.skew_ms()).max().unwrap_or_default();
+    let run = Run { began_at_ms: now_ms(), skew_ms, ..run };
     let began = run.began_at_ms;
     let recorder = Recorder::create(&cluster.history(), run.clone()).await?;
     let crowd = Crowd::gather(cluster.doors(), sales, &run, recorder.clone(), CROWD)?;
@@ -200,6 +201,7 @@ fn settings(order: &Order) -> Run {
         active_max: 30,
         seats_per_booking_max: SEATS_MAX,
         seats_per_user_max: Some(6),
+        skew_ms: 0,
     }
 }
 

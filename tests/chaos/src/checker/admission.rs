@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashSet};
 
 use super::Finding;
-use super::facts::{EPSILON_MS, Facts};
+use super::facts::Facts;
 use crate::history::{Answer, Call, Op};
 use crate::rows::Turn;
 
@@ -17,7 +17,7 @@ pub fn turns_stay_under_the_cap(facts: &Facts) -> Finding {
     let mut finding = Finding::default();
     let mut ends: BinaryHeap<Reverse<i64>> = BinaryHeap::new();
     for (at, turn) in facts.admitted() {
-        while ends.peek().is_some_and(|Reverse(ended)| *ended <= at + EPSILON_MS) {
+        while ends.peek().is_some_and(|Reverse(ended)| *ended <= at + facts.epsilon_ms()) {
             ends.pop();
         }
         ends.push(Reverse(turn.ended_at.unwrap_or(i64::MAX)));
@@ -46,14 +46,14 @@ pub fn turns_keep_the_rate(facts: &Facts) -> Finding {
     let mut wasted = wasted.into_iter().peekable();
     let (mut credit, mut owed, mut last) = (brim, 0.0, None);
     for (at, turn) in facts.admitted().into_iter().filter(|(_, turn)| turn.kind == "rate") {
-        while wasted.next_if(|ended| *ended <= at + EPSILON_MS).is_some() {
+        while wasted.next_if(|ended| *ended <= at + facts.epsilon_ms()).is_some() {
             owed = owed_max.min(owed + 1.0);
         }
         credit = brim.min(credit + rate * (at - last.unwrap_or(at)) as f64 / 1_000.0);
         last = Some(at);
         let short = (1.0 - credit).clamp(0.0, owed);
         (credit, owed) = (credit + short, owed - short);
-        let slack = rate * EPSILON_MS as f64 / 1_000.0 + 1e-6;
+        let slack = rate * facts.epsilon_ms() as f64 / 1_000.0 + 1e-6;
         finding.unless(credit + slack >= 1.0, || {
             format!("{} was admitted with a credit of {credit:.3}", turn.seq)
         });
@@ -82,7 +82,7 @@ pub fn holds_are_within_turns(facts: &Facts) -> Finding {
     let mut finding = Finding::default();
     for booking in &facts.rows.bookings {
         let within = facts.turns.get(&booking.turn_seq).is_some_and(|turn| {
-            turn.user_id == booking.user_id && covers(turn, booking.made_at, booking.made_at)
+            turn.user_id == booking.user_id && covers(turn, booking.made_at, booking.made_at, HOLD_EPSILON_MS + facts.run.skew_ms)
         });
         finding.unless(within, || {
             format!("booking {} was made outside the turn {}", booking.id, booking.turn_seq)
@@ -98,7 +98,7 @@ pub fn holds_are_within_turns(facts: &Facts) -> Finding {
         let within = facts
             .turns
             .get(number)
-            .is_some_and(|turn| turn.user_id == op.user && covers(turn, begun, ended));
+            .is_some_and(|turn| turn.user_id == op.user && covers(turn, begun, ended, HOLD_EPSILON_MS + facts.run.skew_ms));
         finding.unless(within, || {
             format!("request {}: {booking} was held outside the turn {number}", op.id)
         });
@@ -121,10 +121,10 @@ pub fn first_holds<'a>(facts: &Facts<'a>) -> Vec<&'a Op> {
     first
 }
 
-fn covers(turn: &Turn, from: i64, to: i64) -> bool {
+fn covers(turn: &Turn, from: i64, to: i64, slack_ms: i64) -> bool {
     let over = turn.ended_at.map_or(turn.ends_at, |ended| ended.min(turn.ends_at));
-    turn.admitted_at.is_some_and(|admitted| admitted - HOLD_EPSILON_MS <= to)
-        && from <= over + HOLD_EPSILON_MS
+    turn.admitted_at.is_some_and(|admitted| admitted - slack_ms <= to)
+        && from <= over + slack_ms
 }
 
 /// A7: nobody is admitted while SQL is away. A full disk is not: there may be room for a row in a page that is there.

@@ -6,7 +6,7 @@ use crate::history::{Answer, Call, Fault, Op, Outcome, Record, Run};
 use crate::rows::{Booking, Claim, Rows, Transfer, Turn};
 
 /// How far two clocks of one machine may seem apart.
-pub const EPSILON_MS: i64 = 50;
+const EPSILON_MS: i64 = 50;
 /// The age that what an instance remembers of a line may have.
 pub const SNAPSHOT_MS: i64 = 1_000;
 
@@ -72,6 +72,11 @@ impl<'a> Facts<'a> {
     /// The wall clock at an instant of the history.
     pub fn ms(&self, us: i64) -> i64 {
         self.run.began_at_ms + us.div_euclid(1_000)
+    }
+
+    /// How far an instant of a row may be from one of the history, or of another instance.
+    pub fn epsilon_ms(&self) -> i64 {
+        EPSILON_MS + self.run.skew_ms
     }
 
     /// The admitted turns, in the order of admission.

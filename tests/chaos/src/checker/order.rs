@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::Finding;
-use super::facts::{EPSILON_MS, Facts, SNAPSHOT_MS, epoch};
+use super::facts::{Facts, SNAPSHOT_MS, epoch};
 use crate::history::{Answer, Call, Op};
 
 /// How long an instance answers from one look at the line, and how late its answer may be: another one may have looked
@@ -94,7 +94,7 @@ pub fn one_place_each(facts: &Facts) -> Finding {
     for ((user, _), numbers) in numbers {
         for pair in numbers.windows(2) {
             let ((first, _), (second, told_us)) = (pair[0], pair[1]);
-            let is_over = facts.is_finished(user, first, facts.ms(told_us) + EPSILON_MS)
+            let is_over = facts.is_finished(user, first, facts.ms(told_us) + facts.epsilon_ms())
                 || left.get(&first).is_some_and(|left| *left < told_us);
             finding.unless(is_over, || format!("{user} had {first} and was given {second}"));
         }
@@ -104,7 +104,7 @@ pub fn one_place_each(facts: &Facts) -> Finding {
         turns.sort_by_key(|turn| turn.admitted_at);
         for pair in turns.windows(2) {
             let opened = pair[1].admitted_at.unwrap_or(i64::MAX);
-            let was_over = pair[0].ended_at.is_some_and(|ended| ended <= opened + EPSILON_MS);
+            let was_over = pair[0].ended_at.is_some_and(|ended| ended <= opened + facts.epsilon_ms());
             finding.unless(was_over, || {
                 format!("{user} had the turns {} and {} at once", pair[0].seq, pair[1].seq)
             });
@@ -136,7 +136,7 @@ pub fn positions_are_honest(facts: &Facts) -> Finding {
     }
     for (op, number, position) in positions(facts) {
         finding.unless(position >= 1, || format!("request {}: place {position}", op.id));
-        let then = facts.ms(op.begun_us) - SNAPSHOT_MS;
+        let then = facts.ms(op.begun_us) - SNAPSHOT_MS - facts.run.skew_ms;
         let behind = served.partition_point(|(at, _)| *at < then);
         let serving = behind.checked_sub(1).map_or(0, |index| served[index].1);
         if epoch(serving) == epoch(number) && number > serving {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Finding;
-use super::facts::{EPSILON_MS, Facts, SNAPSHOT_MS, epoch};
+use super::facts::{Facts, SNAPSHOT_MS, epoch};
 use crate::history::{Answer, Call, Op, Outcome};
 use crate::rows::Turn;
 
@@ -20,7 +20,7 @@ pub fn lower_numbers_come_first(facts: &Facts) -> Finding {
         if turn.seq < highest {
             let overtook = admitted[..index].iter().rev().find(|(then, other)| {
                 other.seq > turn.seq
-                    && then < at
+                    && *then + facts.run.skew_ms < *at
                     && left.get(&turn.seq).is_none_or(|left| facts.ms(*left) > *then)
                     && !facts.is_finished(turn.user_id, turn.seq, *then)
                     && vigil.is_there(turn, *then)
@@ -44,7 +44,7 @@ pub fn no_place_is_lost(facts: &Facts) -> Finding {
     let left = facts.left();
     for op in facts.ops.iter().filter(|op| !op.adversary) {
         let (Call::Poll { number } | Call::Hold { number, .. }) = &op.call else { continue };
-        let told_ms = facts.ms(op.ended_us) + EPSILON_MS;
+        let told_ms = facts.ms(op.ended_us) + facts.epsilon_ms();
         if op.answer().and_then(Answer::number).is_some() {
             finding.looked();
         }

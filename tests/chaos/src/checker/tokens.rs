@@ -48,7 +48,7 @@ pub fn what_is_over_stays_over(facts: &Facts) -> Finding {
         let Some(turn) = sent(op).or(shown).and_then(|number| facts.turns.get(&number)) else {
             continue;
         };
-        let then = facts.ms(op.begun_us);
+        let then = facts.ms(op.begun_us) - facts.run.skew_ms;
         if turn.ended_at.is_none_or(|ended| ended + KNOWN_MS >= then) {
             continue;
         }

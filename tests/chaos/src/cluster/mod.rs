@@ -7,7 +7,6 @@ pub mod process;
 pub mod redis;
 pub mod server;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use rand::SeedableRng;
@@ -170,8 +169,8 @@ impl Cluster {
         self.dir.path().join("history.jsonl")
     }
 
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.servers.iter().map(Server::address).collect()
+    pub fn database_name(&self) -> &'static str {
+        if self.postgres.is_some() { "postgres" } else { "sqlite" }
     }
 
     /// Stops every machine, and keeps logs and history if somebody is to look at them.

@@ -75,8 +75,9 @@ impl Postgres {
         }
     }
 
-    pub async fn signal(&self, signal: Signal) {
-        self.process.lock().await.signal(signal);
+    /// The server and everybody who serves a connection.
+    pub async fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        self.process.lock().await.signal_family(signal)
     }
 
     /// Runs again, if it does not run any more: after a kill, or after it gave up on a full disk.

@@ -36,6 +36,22 @@ impl Process {
         let _ = kill_process(self.id, signal);
     }
 
+    /// Also to its children, which have process groups of their own.
+    pub fn signal_family(&self, signal: Signal) -> anyhow::Result<()> {
+        self.signal(signal);
+        for entry in std::fs::read_dir("/proc")? {
+            let stat = std::fs::read_to_string(entry?.path().join("stat")).unwrap_or_default();
+            // `id (name) state parent …`, and the name may hold anything.
+            let Some((id, rest)) = stat.split_once(' ') else { continue };
+            let parent = rest.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1));
+            let is_child = parent == Some(&self.id.as_raw_nonzero().to_string());
+            if let Some(child) = id.parse().ok().and_then(Pid::from_raw).filter(|_| is_child) {
+                let _ = kill_process(child, signal);
+            }
+        }
+        Ok(())
+    }
+
     /// Dies at once, as with `kill -9`, and is gone when this returns.
     pub async fn kill(&mut self) {
         let _ = self.child.kill().await;

@@ -17,6 +17,7 @@ pub enum Deed {
     Crash,
     ServerStop,
     ClockStep,
+    ClockJump,
     Rolling,
     Wipe,
     Empty,
@@ -51,6 +52,7 @@ pub const KINDS: &[Kind] = &[
     kind("crash", Machine::Server, Deed::Crash, 0, 6),
     kind("server_stop", Machine::Server, Deed::ServerStop, 20, 1),
     kind("clock_step", Machine::Server, Deed::ClockStep, 20, 1),
+    kind("clock_jump", Machine::Server, Deed::ClockJump, 20, 1),
     kind("rolling", Machine::Server, Deed::Rolling, 100, 2),
     kind("wipe", Machine::Redis, Deed::Wipe, 100, 3),
     kind("empty", Machine::Redis, Deed::Empty, 0, 1),
@@ -84,6 +86,16 @@ impl Kind {
             let names: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
             format!("`{name}` is none of {}", names.join(", "))
         })
+    }
+
+    /// How far it puts a clock off.
+    pub fn skew_ms(&self) -> i64 {
+        match self.deed {
+            // Half a second is what nobody may notice.
+            Deed::ClockStep => 500,
+            Deed::ClockJump => 60_000,
+            _ => 0,
+        }
     }
 
     /// Whether there is anything on such a cluster to do it to.

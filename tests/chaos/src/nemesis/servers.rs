@@ -30,7 +30,7 @@ impl Nemesis {
             Deed::Kill => (drawn, kill(drawn).await?),
             Deed::Crash => (drawn, self.crash(drawn, rng).await?),
             Deed::ServerStop => (drawn, self.freeze(drawn, rng).await),
-            Deed::ClockStep => {
+            Deed::ClockStep | Deed::ClockJump => {
                 let server = servers.iter().find(|server| server.has_own_clock());
                 let Some(server) = server else {
                     return Ok((
@@ -38,7 +38,7 @@ impl Nemesis {
                         Effect::Unfelt("no server has a clock of its own".to_owned()),
                     ));
                 };
-                (server, step_clock(server, rng).await?)
+                (server, step_clock(server, deed, rng).await?)
             }
             _ => return self.roll().await,
         };
@@ -76,7 +76,10 @@ impl Nemesis {
 
     /// The line is lost while nobody else looks, so that this server is the one that rebuilds it.
     async fn wipe_before(&self, server: &Server) -> Option<ExitStatus> {
-        let _turn = self.0.redis.lock().await;
+        // Somebody else is losing the line already.
+        let Ok(_turn) = self.0.redis.try_lock() else {
+            return server.ended(Duration::from_millis(1_500)).await;
+        };
         let others = || self.0.cluster.servers.iter().filter(|other| other.name() != server.name());
         for other in others() {
             other.signal(Signal::STOP).await;
@@ -134,13 +137,10 @@ async fn kill(server: &Server) -> anyhow::Result<Effect> {
     Ok(Effect::Felt(String::new()))
 }
 
-/// Mostly within what nobody may notice, now and then far beyond.
-async fn step_clock(server: &Server, rng: &mut StdRng) -> anyhow::Result<Effect> {
-    let seconds: f64 = if rng.random_bool(0.6) {
-        rng.random_range(-0.5..0.5)
-    } else {
-        rng.random_range(-60.0..60.0)
-    };
+/// Within what nobody may notice, or far beyond.
+async fn step_clock(server: &Server, deed: Deed, rng: &mut StdRng) -> anyhow::Result<Effect> {
+    let most = if deed == Deed::ClockStep { 0.5 } else { 60.0 };
+    let seconds: f64 = rng.random_range(-most..most);
     server.shift_clock(seconds)?;
     sleep(Duration::from_secs_f64(rng.random_range(2.0..6.0))).await;
     server.shift_clock(0.0)?;

@@ -32,9 +32,9 @@ impl Nemesis {
         let postgres = self.0.cluster.postgres.as_ref().context("there is no PostgreSQL")?;
         if deed == Deed::PostgresStop {
             let pause = self.pause(rng);
-            postgres.signal(Signal::STOP).await;
+            postgres.signal(Signal::STOP).await?;
             sleep(pause).await;
-            postgres.signal(Signal::CONT).await;
+            postgres.signal(Signal::CONT).await?;
             return Ok(Effect::Felt(format!("{} ms", pause.as_millis())));
         }
         let stopped = rng.random_bool(0.5);

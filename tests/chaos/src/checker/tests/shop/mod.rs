@@ -77,6 +77,7 @@ impl Shop {
             burst: 3.0,
             active_max: 8,
             seats_per_booking_max: 4,
+            skew_ms: 0,
             seats_per_user_max: None,
         };
         let seats =
