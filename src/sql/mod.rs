@@ -20,6 +20,7 @@ use sea_orm::{
     DbBackend, DbErr, IsolationLevel, QueryResult, RuntimeErr, SqliteTransactionMode, Statement,
     TransactionOptions, TransactionTrait, TryGetable, Value,
 };
+use sqlx::Connection;
 
 use crate::chance;
 use crate::config::SqlConfig;
@@ -272,6 +273,11 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
             .busy_timeout(LOCK_TIMEOUT)
             .foreign_keys(true)
     });
+    // SQLite breaks a transaction off by itself when the disk is full, and the roll-back that follows fails. Whoever began
+    // another one on that connection would begin inside of it, and nothing he committed would ever be written.
+    options.map_sqlx_sqlite_pool_opts(|pool| {
+        pool.before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
+    });
     options.map_sqlx_postgres_opts(|postgres| {
         postgres.options([
             ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
@@ -322,4 +328,36 @@ async fn installation(writers: &DatabaseConnection) -> Result<String, Error> {
         .await
         .map_err(from_db)?;
     get(&row.ok_or_else(|| Error::bug("the installation has no name"))?, "id")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes a row; `None` when it could not be.
+    async fn write(sql: &Sql, pages_max: i64, values: &str) -> Option<()> {
+        let transaction = sql.begin().await.unwrap();
+        let room = format!("PRAGMA max_page_count = {pages_max}");
+        transaction.execute_unprepared(&room).await.unwrap();
+        let row = format!("INSERT INTO proof VALUES ({values})");
+        transaction.execute_unprepared(&row).await.ok()?;
+        commit(transaction).await.ok()
+    }
+
+    /// SQLite breaks a transaction off when there is no room for a page, and keeps it open when there is none for the
+    /// commit, here for a reference to nothing.
+    #[tokio::test]
+    async fn what_is_committed_after_the_disk_was_full_is_there() {
+        let home = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", home.path().join("usher.db").display());
+        let sql = Sql::connect(&SqlConfig { url, alone: false }).await.unwrap();
+        let proof = "CREATE TABLE proof (
+            text, of TEXT REFERENCES installation (id) DEFERRABLE INITIALLY DEFERRED)";
+        sql.writers.execute_unprepared(proof).await.unwrap();
+        assert_eq!(write(&sql, 1, "zeroblob(1000000), NULL").await, None);
+        assert_eq!(write(&sql, 1_000_000, "'lost', 'nothing'").await, None);
+        write(&sql, 1_000_000, "'kept', NULL").await.unwrap();
+        let rows = sql.statement("SELECT text FROM proof", []);
+        assert_eq!(sql.reader().query_all_raw(rows).await.unwrap().len(), 1);
+    }
 }
