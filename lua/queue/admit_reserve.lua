@@ -2,7 +2,7 @@
 --[[ admit_reserve: take the next batch out of the line, as many as rate, cap and operator allow; name turns to look at.
 
 KEYS  1 generation  string  the epoch whose state this is
-      2 line        hash    tokens, last_ms, idle_ms, at_ms, owed, serving, served (before this batch), taken (people),
+      2 line        hash    tokens, last_ms, idle_ms, at_ms, owed, serving, served (before this batch),
                           pend_at, pend_paid, version, manual_used, n (arrivals), tuned_n (arrivals when the policy last
                           changed), returned (credit), drawing (1: nobody is taken before the draw is opened),
                           pause_until (0: there is no pause after a rebuild)
@@ -34,10 +34,10 @@ local manual_total, flow, retry_ms = tonumber(ARGV[8]), ARGV[9], tonumber(ARGV[1
 if redis.call('GET', generation) ~= epoch then return { 'STALE' } end
 local function whole(n) return string.format('%.0f', tonumber(n)) end
 local value = redis.call('HMGET', line, 'version', 'tokens', 'last_ms', 'idle_ms', 'at_ms', 'owed', 'pend_at',
-  'pend_paid', 'manual_used', 'n', 'tuned_n', 'returned', 'drawing', 'pause_until', 'serving', 'taken')
-for i = 1, 16 do value[i] = tonumber(value[i] or nil) or 0 end
+  'pend_paid', 'manual_used', 'n', 'tuned_n', 'returned', 'drawing', 'pause_until', 'serving')
+for i = 1, 15 do value[i] = tonumber(value[i] or nil) or 0 end
 local seen, tokens, last, idle, at, owed, pend_at, paid, manual_used, arrivals, tuned = unpack(value)
-local returned, drawing, pause, serving, taken = unpack(value, 12)
+local returned, drawing, pause, serving = unpack(value, 12)
 if version < seen then return { 'OLD_POLICY' } end
 if version > seen then tuned = seen > 0 and arrivals or 0 end
 if version > seen then redis.call('HSET', line, 'version', version, 'tuned_n', tuned) end
@@ -69,7 +69,7 @@ if redis.call('ZCARD', pend) == 0 then
     redis.call('ZADD', pend, unpack(moved))
     at, pend_at, paid = math.max(at, now), now, flow == 'rate' and tonumber(popped[2 * by_rate]) or 0
     local last_taken = math.max(serving, tonumber(popped[#popped]))
-    redis.call('HSET', line, 'served', whole(serving), 'serving', whole(last_taken), 'taken', taken + n)
+    redis.call('HSET', line, 'served', whole(serving), 'serving', whole(last_taken))
   end
   if waiting > 0 then
     redis.call('HSET', line, 'returned', 0, 'tokens', string.format('%.9f', tokens), 'manual_used', manual_used,

@@ -1,6 +1,7 @@
 //! One queue as this instance sees it: the row it last read, the figures it last watched, the stock it last counted.
 //! Everything here is a copy that may be a moment old; nothing is granted by it.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -204,7 +205,8 @@ impl Line {
     pub fn position(&self, snapshot: &Snapshot, number: QueueNumber) -> Option<i64> {
         let queue = self.queue.load();
         if queue.draw.as_ref().is_none_or(|draw| draw.epoch != number.epoch()) {
-            return snapshot.position(number);
+            let serving = self.counted(snapshot.figures.serving);
+            return snapshot.position(number, serving, &self.arrived(&queue));
         }
         if snapshot.figures.pause_until > 0 {
             return None;
@@ -214,6 +216,22 @@ impl Line {
         let serving = snapshot.figures.serving;
         let served = if serving.epoch() == number.epoch() { order.place(serving) } else { 0 };
         Some((order.place(number) - served).max(1))
+    }
+
+    /// How many had arrived in each of the epochs that are over, newest first; the drawn with them.
+    fn arrived<'a>(&self, queue: &'a Queue) -> Cow<'a, [i64]> {
+        let order = self.order.load();
+        let drawn = order.as_ref().and_then(|order| {
+            let ago = usize::try_from(queue.epoch - order.epoch()).ok()?.checked_sub(1)?;
+            Some((ago, order.size()))
+        });
+        let mut arrived = Cow::Borrowed(&*queue.arrived);
+        if let Some((ago, size)) = drawn
+            && ago < arrived.len()
+        {
+            arrived.to_mut()[ago] += size;
+        }
+        arrived
     }
 
     /// A number as if everybody up to it had come in the order of service; of no epoch while that is not known.

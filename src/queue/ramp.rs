@@ -104,6 +104,7 @@ mod tests {
             epoch: 1,
             lineage: None,
             epoch_at: 0,
+            arrived: Vec::new(),
             version: 1,
             changed_at: 0,
             manual_total: 0,

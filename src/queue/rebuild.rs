@@ -42,9 +42,9 @@ impl Queues {
             tracing::error!(queue.name = %old.name, "this queue has used up its epochs: sell from another one");
             return Err(Error::queue_rebuilding());
         }
-        let drawn = line.drawn_in(old.epoch);
-        let Some(queue) = self.sql.begin_epoch(&old, &lineage, drawn, self.clock.now_ms()).await?
-        else {
+        let came = (self.arrived(line, &old).await?, line.drawn_in(old.epoch));
+        let begun = self.sql.begin_epoch(&old, &lineage, came, self.clock.now_ms()).await?;
+        let Some(queue) = begun else {
             return Err(Error::queue_rebuilding());
         };
         crash_point!("rebuild.after_epoch");
@@ -55,6 +55,15 @@ impl Queues {
         line.marks_due.store(true, Ordering::Relaxed);
         let redis = self.redis_line(line).await?;
         self.watch(line, &redis).await
+    }
+
+    /// How many had arrived in an epoch, as far as this instance or SQL knows; without those who were drawn.
+    async fn arrived(&self, line: &Line, queue: &Queue) -> Result<i64, Error> {
+        let issued = self.sql.issued(queue.id).await?;
+        let in_sql = if issued.epoch() == queue.epoch { issued.arrival() } else { 0 };
+        let snapshot = line.snapshot();
+        let seen = if snapshot.epoch == queue.epoch { snapshot.figures.arrivals } else { 0 };
+        Ok(in_sql.max(seen))
     }
 
     /// Whether the row and the server agree; then nothing is in doubt any more.

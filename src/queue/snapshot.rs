@@ -39,27 +39,27 @@ impl Snapshot {
     }
 
     /// The place of a number where numbers are given in the order of service: 1 is next. Never less, whatever was
-    /// skipped before it. `None` while people are coming back after a rebuild: until then nobody knows how many.
-    pub(super) fn position(&self, number: QueueNumber) -> Option<i64> {
-        let Figures { serving, pause_until, taken, .. } = self.figures;
-        if pause_until > 0 {
+    /// skipped before it. Of a later epoch than the one that is served, it counts everybody who `arrived` in those before,
+    /// newest first: whoever of them does not come back is skipped as well, so a place never rises. `None` while people
+    /// come back after a rebuild.
+    pub(super) fn position(
+        &self,
+        number: QueueNumber,
+        serving: QueueNumber,
+        arrived: &[i64],
+    ) -> Option<i64> {
+        if self.figures.pause_until > 0 {
             return None;
         }
-        let ahead = if number < serving || serving.epoch() == number.epoch() {
-            number.0 - serving.0
-        } else {
-            self.waited_before(number.epoch())? - taken + number.arrival()
-        };
-        Some(ahead.max(1))
-    }
-
-    /// How many of earlier epochs were in line when people had come back.
-    fn waited_before(&self, epoch: Epoch) -> Option<i64> {
-        if epoch <= 1 {
-            return Some(0);
+        if number < serving || serving.epoch() == number.epoch() {
+            return Some((number.0 - serving.0).max(1));
         }
-        let newest = usize::try_from(self.epoch - epoch).ok()?;
-        *self.figures.ahead.get(newest)?
+        let skipped = usize::try_from(self.epoch - number.epoch()).ok()?;
+        let between = usize::try_from(number.epoch() - serving.epoch()).ok()?;
+        let earlier: i64 = arrived.iter().skip(skipped).take(between).sum();
+        // A line that nobody has come up in yet is served from its very beginning.
+        let served = if serving.epoch() > 0 { serving.arrival() } else { 0 };
+        Some((earlier - served).max(0) + number.arrival())
     }
 }
 
@@ -75,23 +75,32 @@ mod tests {
     fn a_position_is_the_distance_to_the_serving_number_and_at_least_one() {
         let figures = Figures { serving: nth(1, 10), ..Figures::default() };
         let snapshot = Snapshot { figures, epoch: 1, ..Snapshot::default() };
-        let place = |n| snapshot.position(nth(1, n));
+        let place = |n| snapshot.position(nth(1, n), figures.serving, &[]);
         assert_eq!((place(11), place(15), place(9)), (Some(1), Some(5), Some(1)));
-        assert_eq!(Snapshot::default().position(nth(1, 3)), Some(3));
+        assert_eq!(
+            Snapshot { epoch: 1, ..Snapshot::default() }.position(nth(1, 3), QueueNumber(0), &[]),
+            Some(3)
+        );
     }
 
     #[test]
-    fn whoever_came_after_a_loss_has_those_before_him_who_came_back() {
-        let mut figures = Figures { serving: nth(1, 10), taken: 4, ..Figures::default() };
-        (figures.ahead[0], figures.ahead[1]) = (Some(30), Some(20));
-        let snapshot = |figures| Snapshot { figures, epoch: 3, ..Snapshot::default() };
-        let place = |figures, number| snapshot(figures).position(number);
-        assert_eq!(place(figures, nth(1, 12)), Some(2));
-        assert_eq!(place(figures, nth(2, 1)), Some(20 - 4 + 1));
-        assert_eq!(place(figures, nth(3, 5)), Some(30 - 4 + 5));
-        let later = Figures { serving: nth(2, 3), taken: 23, ..figures };
-        assert_eq!(place(later, nth(2, 5)), Some(2));
-        assert_eq!(place(later, nth(1, 99)), Some(1), "he came late, and is next");
-        assert_eq!(place(Figures { pause_until: 1, ..figures }, nth(1, 12)), None);
+    fn whoever_came_after_a_loss_has_those_before_him_who_came_earlier() {
+        let at = |serving| {
+            let figures = Figures { serving, ..Figures::default() };
+            Snapshot { figures, epoch: 3, ..Snapshot::default() }
+        };
+        // Thirty came in the first epoch, seven in the second.
+        let place = |serving, number| at(serving).position(number, serving, &[7, 30]);
+        assert_eq!(place(nth(1, 10), nth(1, 12)), Some(2));
+        assert_eq!(place(nth(1, 10), nth(2, 1)), Some(30 - 10 + 1));
+        assert_eq!(place(nth(1, 10), nth(3, 5)), Some(30 - 10 + 7 + 5));
+        assert_eq!(place(nth(2, 3), nth(3, 5)), Some(7 - 3 + 5));
+        assert_eq!(place(nth(2, 3), nth(2, 5)), Some(2));
+        assert_eq!(place(nth(2, 3), nth(1, 99)), Some(1), "he came late, and is next");
+        assert_eq!(place(QueueNumber(0), nth(2, 1)), Some(31), "nobody has come up yet");
+        assert_eq!(place(nth(1, 35), nth(2, 1)), Some(1), "more had come than anybody knew");
+        let mut paused = at(nth(1, 10));
+        paused.figures.pause_until = 1;
+        assert_eq!(paused.position(nth(1, 12), nth(1, 10), &[7, 30]), None);
     }
 }

@@ -12,9 +12,9 @@ pub struct QueueKeys {
     tag: String,
     /// string: the epoch whose state this is. Absent: there is no state, which is not the same as an empty line.
     pub generation: String,
-    /// hash: `n` (arrivals), `serving`, `served`, `taken`, `tokens`, `last_ms`, `at_ms`, `idle_ms`, `owed`, `pend_at`,
+    /// hash: `n` (arrivals), `serving`, `served`, `tokens`, `last_ms`, `at_ms`, `idle_ms`, `owed`, `pend_at`,
     /// `pend_paid`, `version`, `manual_used`, `tuned_n`, `returned`, `drawing`, `drawn`, `staging`, `pause_until`,
-    /// `extended`, `ahead`.
+    /// `extended`.
     pub line: String,
     /// zset user → number: who waits.
     pub wait: String,

@@ -137,7 +137,7 @@ scripts! {
     REBUILD_BEGIN: 6 keys, 1 args, "queue/rebuild_begin";
     REBUILD_FILL: 5 keys, 3 args, "queue/rebuild_fill";
     REBUILD_PUBLISH: 2 keys, 6 args, "queue/rebuild_publish";
-    REBUILD_RESUME: 3 keys, 4 args, "queue/rebuild_resume";
+    REBUILD_RESUME: 2 keys, 3 args, "queue/rebuild_resume";
     HOLD: 3 keys, 5 args, "booking/hold";
     RELEASE: 2 keys, 2 args, "booking/release";
     SETTLE: 2 keys, 1 args, "booking/settle";

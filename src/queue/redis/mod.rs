@@ -15,7 +15,6 @@ use crate::redis::script::{
 };
 use crate::redis::{Connection, Redis};
 pub use draw::{Announced, Drawn};
-use rebuild::EPOCHS_MAX;
 
 /// A call in 250 numbers stays well under 5 ms; a thousand took nine.
 pub const BATCH_MAX: i64 = 250;
@@ -78,10 +77,6 @@ pub struct Figures {
     pub active: i64,
     /// Until when nobody is admitted after a rebuild. 0: there is no such pause.
     pub pause_until: i64,
-    /// People taken out of the line since the last pause ended.
-    pub taken: i64,
-    /// For each later epoch than the one that was served then, newest first: how many waited before its first number.
-    pub ahead: [Option<i64>; EPOCHS_MAX],
 }
 
 /// What a tick may take.
@@ -177,8 +172,6 @@ impl RedisLine<'_> {
                 waiting: reply.int()?,
                 active: reply.int()?,
                 pause_until: reply.int()?,
-                taken: reply.int()?,
-                ahead: ahead(&mut reply)?,
             })),
             "STALE" => Ok(None),
             word => Err(reply.unknown(word)),
@@ -309,14 +302,6 @@ fn joined(reply: &mut Reply, people: usize) -> Result<Asked, Error> {
         }
     };
     (0..people).map(|_| one()).collect::<Result<_, _>>().map(Asked::Joined)
-}
-
-fn ahead(reply: &mut Reply) -> Result<[Option<i64>; EPOCHS_MAX], Error> {
-    let mut ahead = [None; EPOCHS_MAX];
-    for (slot, count) in ahead.iter_mut().zip(reply.text()?.split_whitespace()) {
-        *slot = Some(count.parse().map_err(|_| reply.unknown(count))?);
-    }
-    Ok(ahead)
 }
 
 fn people(pairs: Vec<(i64, i64)>) -> Vec<Look> {

@@ -9,9 +9,6 @@ use crate::redis::script::{
     Arg, ENTER, REBUILD_BEGIN, REBUILD_FILL, REBUILD_PUBLISH, REBUILD_RESUME, Reply,
 };
 
-/// Later epochs than the one that is served of which it is known how many wait before them.
-pub const EPOCHS_MAX: usize = 8;
-
 /// What the first state of an epoch says beside its turns.
 #[derive(Debug)]
 pub struct Published {
@@ -117,10 +114,9 @@ impl RedisLine<'_> {
 
     /// Ends the pause if it is over; makes it last until `longer` if somebody was turned away meanwhile.
     pub async fn rebuild_resume(&self, now: i64, longer: Option<i64>) -> Result<Resumed, Error> {
-        let QueueKeys { generation, line, wait, .. } = self.keys;
-        let epochs_max = i64::try_from(EPOCHS_MAX).unwrap_or(i64::MAX);
-        let args = [self.epoch(), now.into(), longer.unwrap_or(0).into(), epochs_max.into()];
-        let mut reply = REBUILD_RESUME.call(self.on(), [generation, line, wait], args, []).await?;
+        let QueueKeys { generation, line, .. } = self.keys;
+        let args = [self.epoch(), now.into(), longer.unwrap_or(0).into()];
+        let mut reply = REBUILD_RESUME.call(self.on(), [generation, line], args, []).await?;
         match reply.text()?.as_str() {
             "RESUMED" => Ok(Resumed::Yes),
             "PAUSED" => Ok(Resumed::NotYet),

@@ -4,6 +4,7 @@ use sea_orm::{ActiveModelTrait, ActiveValue::Set, ConnectionTrait};
 use serde::Serialize;
 
 use super::Queue;
+use super::epochs::listed;
 use super::queues::locked;
 use crate::error::{Code, Error};
 use crate::ids::{Epoch, QueueName, QueueNumber};
@@ -36,7 +37,7 @@ impl Queue {
         let Some(draw) = &self.draw else { return String::new() };
         let this = draw.size.is_none().then_some(drawn);
         let counts = draw.lost.iter().copied().chain(this);
-        counts.map(|count| count.to_string()).collect::<Vec<_>>().join(",")
+        listed(counts)
     }
 
     fn audited_draw(&self) -> Option<Audited> {

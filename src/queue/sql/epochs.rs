@@ -7,26 +7,31 @@ use crate::error::Error;
 use crate::ids::{QueueNumber, UserId};
 use crate::sql::{Sql, commit, from_db, get};
 
+/// Epochs whose arrivals are remembered: a line that is served has nobody left of earlier ones.
+const EPOCHS_MAX: usize = 16;
+
 impl Sql {
-    /// Begins the epoch after `old`'s: from the commit on nobody opens a turn in the old one. `drawn` were drawn in it.
-    /// `None`: somebody else was first.
+    /// Begins the epoch after `old`'s: from the commit on nobody opens a turn in the old one. So many had arrived and been
+    /// drawn in it, as far as its caller knows. `None`: somebody else was first.
     pub async fn begin_epoch(
         &self,
         old: &Queue,
         lineage: &str,
-        drawn: i64,
+        (arrived, drawn): (i64, i64),
         now: i64,
     ) -> Result<Option<Queue>, Error> {
         let transaction = self.begin().await?;
         let begin =
             "UPDATE queue SET epoch = epoch + 1, lineage = $3, epoch_at = $4, changed_at = $4,
-                            version = version + 1, draw_lost = $5 WHERE id = $1 AND epoch = $2";
+                            version = version + 1, draw_lost = $5, arrived = $6 WHERE id = $1 AND epoch = $2";
         let values = [
             old.id.into(),
             old.epoch.into(),
             lineage.into(),
             now.into(),
             old.draw_lost_with(drawn).into(),
+            listed(std::iter::once(arrived).chain(old.arrived.iter().copied()).take(EPOCHS_MAX))
+                .into(),
         ];
         let begun =
             transaction.execute_raw(self.statement(begin, values)).await.map_err(from_db)?;
@@ -35,6 +40,14 @@ impl Sql {
             return Ok(None);
         }
         self.queue_named(&old.name).await
+    }
+
+    /// The highest number that was issued when a turn was opened last.
+    pub async fn issued(&self, queue_id: i64) -> Result<QueueNumber, Error> {
+        let sql = "SELECT issued FROM turn WHERE queue_id = $1 ORDER BY seq DESC LIMIT 1";
+        let row = self.reader().query_one_raw(self.statement(sql, [queue_id.into()])).await;
+        let issued = row.map_err(from_db)?.map(|row| get(&row, "issued")).transpose()?;
+        Ok(QueueNumber(issued.unwrap_or(0)))
     }
 
     /// The highest number that came up: it has a row, with a turn or without.
@@ -86,4 +99,9 @@ impl Sql {
         let look = |row| Ok((UserId(get(row, "user_id")?), QueueNumber(get(row, "seq")?)));
         rows.iter().map(look).collect()
     }
+}
+
+/// `17,523`, as `queues.rs` reads it.
+pub(super) fn listed(counts: impl Iterator<Item = i64>) -> String {
+    counts.map(|count| count.to_string()).collect::<Vec<_>>().join(",")
 }

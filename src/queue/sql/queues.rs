@@ -29,6 +29,8 @@ pub struct Queue {
     pub lineage: Option<String>,
     /// When the epoch began.
     pub epoch_at: i64,
+    /// How many had arrived in each of the latest epochs that are over, newest first.
+    pub arrived: Vec<i64>,
     pub version: i64,
     pub changed_at: i64,
     /// Turns ever granted by hand.
@@ -273,6 +275,7 @@ impl TryFrom<queue::Model> for Queue {
             epoch: row.epoch,
             lineage: row.lineage,
             epoch_at: row.epoch_at,
+            arrived: counts(&row.arrived)?,
             version: row.version,
             changed_at: row.changed_at,
             manual_total: row.manual_total,

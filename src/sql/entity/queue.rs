@@ -32,6 +32,7 @@ pub struct Model {
     pub draw_opened_at: Option<i64>,
     pub draw_size: Option<i64>,
     pub epoch_at: i64,
+    pub arrived: String,
     pub draw_lost: String,
 }
 

@@ -32,7 +32,7 @@ async fn the_first_batch_is_a_full_bucket_in_the_order_of_arrival() {
         assert_eq!((batch.at_ms, batch.issued, batch.paid), (NOW, stage.nth(5), stage.nth(3)));
         assert_eq!((batch.otherwise, looks.len(), full), ("manual", 0, false));
         let line = "at_ms=NOW idle_ms=NOW last_ms=NOW manual_used=0 n=5 owed=0.000000000 pend_at=NOW pend_paid=#3 \
-                    returned=0 served=0 serving=#3 taken=3 tokens=0.000000000 tuned_n=0 version=1";
+                    returned=0 served=0 serving=#3 tokens=0.000000000 tuned_n=0 version=1";
         stage.holds([("line", line), ("pend", "1=#1 2=#2 3=#3"), ("wait", "4=#4 5=#5")]).await;
     })
     .await;

@@ -82,7 +82,13 @@ pub fn holds_are_within_turns(facts: &Facts) -> Finding {
     let mut finding = Finding::default();
     for booking in &facts.rows.bookings {
         let within = facts.turns.get(&booking.turn_seq).is_some_and(|turn| {
-            turn.user_id == booking.user_id && covers(turn, booking.made_at, booking.made_at, HOLD_EPSILON_MS + facts.run.skew_ms)
+            turn.user_id == booking.user_id
+                && covers(
+                    turn,
+                    booking.made_at,
+                    booking.made_at,
+                    HOLD_EPSILON_MS + facts.run.skew_ms,
+                )
         });
         finding.unless(within, || {
             format!("booking {} was made outside the turn {}", booking.id, booking.turn_seq)
@@ -95,10 +101,10 @@ pub fn holds_are_within_turns(facts: &Facts) -> Finding {
             continue;
         };
         let (begun, ended) = (facts.ms(op.begun_us), facts.ms(op.ended_us));
-        let within = facts
-            .turns
-            .get(number)
-            .is_some_and(|turn| turn.user_id == op.user && covers(turn, begun, ended, HOLD_EPSILON_MS + facts.run.skew_ms));
+        let within = facts.turns.get(number).is_some_and(|turn| {
+            turn.user_id == op.user
+                && covers(turn, begun, ended, HOLD_EPSILON_MS + facts.run.skew_ms)
+        });
         finding.unless(within, || {
             format!("request {}: {booking} was held outside the turn {number}", op.id)
         });
@@ -123,8 +129,7 @@ pub fn first_holds<'a>(facts: &Facts<'a>) -> Vec<&'a Op> {
 
 fn covers(turn: &Turn, from: i64, to: i64, slack_ms: i64) -> bool {
     let over = turn.ended_at.map_or(turn.ends_at, |ended| ended.min(turn.ends_at));
-    turn.admitted_at.is_some_and(|admitted| admitted - slack_ms <= to)
-        && from <= over + slack_ms
+    turn.admitted_at.is_some_and(|admitted| admitted - slack_ms <= to) && from <= over + slack_ms
 }
 
 /// A7: nobody is admitted while SQL is away. A full disk is not: there may be room for a row in a page that is there.

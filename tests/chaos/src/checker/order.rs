@@ -104,7 +104,8 @@ pub fn one_place_each(facts: &Facts) -> Finding {
         turns.sort_by_key(|turn| turn.admitted_at);
         for pair in turns.windows(2) {
             let opened = pair[1].admitted_at.unwrap_or(i64::MAX);
-            let was_over = pair[0].ended_at.is_some_and(|ended| ended <= opened + facts.epsilon_ms());
+            let was_over =
+                pair[0].ended_at.is_some_and(|ended| ended <= opened + facts.epsilon_ms());
             finding.unless(was_over, || {
                 format!("{user} had the turns {} and {} at once", pair[0].seq, pair[1].seq)
             });

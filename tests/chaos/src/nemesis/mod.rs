@@ -153,7 +153,9 @@ impl Nemesis {
                 let _turn = self.0.redis.lock().await;
                 ("redis".to_owned(), self.to_redis(kind.deed, rng).await?)
             }
-            Machine::Sql => (self.0.cluster.database_name().to_owned(), self.to_sql(kind.deed, rng).await?),
+            Machine::Sql => {
+                (self.0.cluster.database_name().to_owned(), self.to_sql(kind.deed, rng).await?)
+            }
         };
         let (felt, detail) = match effect {
             Effect::Felt(detail) => (true, detail),
