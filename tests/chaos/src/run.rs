@@ -126,7 +126,7 @@ async fn storm(
     cluster: &Arc<Cluster>,
 ) -> anyhow::Result<Ended> {
     let run = settings(order);
-    let operator = cluster.operator();
+    let operator = cluster.operators().next().context("there is no server")?;
     operator.tune(&run).await?;
     let seconds = i64::try_from(order.time.as_secs())?;
     let sales = operator.announce(&run, 500 + RATE * SEATS_MAX * seconds).await?;

@@ -147,8 +147,9 @@ impl Cluster {
         self.servers.iter().map(door).collect()
     }
 
-    pub fn operator(&self) -> Operator<'_> {
-        Operator { server: &self.servers[0], key: ADMIN_KEY }
+    /// One at each server.
+    pub fn operators(&self) -> impl Iterator<Item = Operator<'_>> {
+        self.servers.iter().map(|server| Operator { server, key: ADMIN_KEY })
     }
 
     /// The disk below the database.

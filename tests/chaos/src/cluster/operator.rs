@@ -1,5 +1,7 @@
 //! The operator of a run: makes the queue and the concerts through the operators' API, before anybody comes.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use serde_json::{Value, json};
 
@@ -14,6 +16,9 @@ const SMALL_HALL: i64 = 60;
 const PER_ROW: i64 = 100;
 const ROWS_MAX: i64 = 900;
 const LARGE_HALLS: i64 = 2;
+
+/// A server that stands still answers nobody.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 pub struct Operator<'a> {
     pub server: &'a Server,
@@ -74,8 +79,10 @@ impl Operator<'_> {
 
     async fn ask(&self, method: &str, path: &str, body: &Value) -> anyhow::Result<Value> {
         let url = format!("http://{}{path}", self.server.admin());
-        let mut request =
-            reqwest::Client::new().request(method.parse()?, url).bearer_auth(self.key);
+        let mut request = reqwest::Client::new()
+            .request(method.parse()?, url)
+            .bearer_auth(self.key)
+            .timeout(PATIENCE);
         if !body.is_null() {
             request = request.json(body);
         }

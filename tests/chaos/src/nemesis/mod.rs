@@ -194,7 +194,12 @@ impl Nemesis {
 
     /// People in the line, as far as anybody can tell.
     async fn waiting(&self) -> i64 {
-        self.0.cluster.operator().waiting(&self.0.queue).await.unwrap_or(-1)
+        let asked = self
+            .0
+            .cluster
+            .operators()
+            .map(|operator| async move { operator.waiting(&self.0.queue).await.unwrap_or(-1) });
+        join_all(asked).await.into_iter().max().unwrap_or(-1)
     }
 
     fn broken(&self, what: String) {
