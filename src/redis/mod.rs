@@ -199,16 +199,18 @@ impl Redis {
     }
 
     fn translate(&self, error: RedisError) -> Error {
+        // A reply that was cut in half is the end of its connection.
+        let is_torn = error.kind() == ErrorKind::Parse;
+        let is_over = is_torn || error.is_io_error() || error.is_connection_dropped();
         if error.is_timeout() {
             self.count_timeout();
-        } else if error.is_io_error() || error.is_connection_dropped() || leads_astray(error.kind())
-        {
+        } else if is_over || leads_astray(error.kind()) {
             self.inner.current.store(None);
         }
         // A script of ours that Redis cannot run is a bug; everything else is Redis being away, full or busy.
         let broken_script = error.kind() == ErrorKind::Server(ServerErrorKind::ResponseError)
             && error.detail().is_some_and(|detail| detail.contains("script"));
-        let misread = matches!(error.kind(), ErrorKind::Parse | ErrorKind::UnexpectedReturnType);
+        let misread = error.kind() == ErrorKind::UnexpectedReturnType;
         if broken_script || misread {
             Error::Internal {
                 context: "Redis did not understand us, or we not it",
