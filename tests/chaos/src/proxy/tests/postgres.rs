@@ -153,9 +153,13 @@ async fn a_reply_is_dropped_or_late() {
 #[tokio::test]
 async fn a_cut_anywhere_is_an_error_and_nothing_worse() {
     let scene = Scene::set("anywhere").await;
+    // In a transaction: a pool replaces a connection that is idle without a word.
+    let transaction = scene.through.begin().await.unwrap();
     scene.proxy.play(Trick::CutAnywhere(Often::Next(1)));
-    // The pool may find out, and connect anew, before the statement is sent.
-    let _ = scene.insert(1).await;
+    let insert = scene.statement("INSERT INTO TABLE (n) VALUES ($1)", 1);
+    transaction.execute_raw(insert).await.unwrap_err();
+    drop(transaction);
+    assert_eq!(scene.rows().await, 0);
     scene.insert(2).await.unwrap();
     scene.played(&[("cut_anywhere", 1)]);
 }
