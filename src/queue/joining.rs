@@ -1,6 +1,7 @@
 //! Joins share calls. What a number is worth is not decided here.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::redis::{Asked, Joined};
 use super::{Line, Queues};
@@ -46,7 +47,14 @@ impl Queues {
                 }
             };
             match asked {
-                Asked::Joined(joined) => return Ok(joined),
+                Asked::Joined(joined) => {
+                    let new = joined.iter().filter_map(|joined| match joined {
+                        Joined::New(number) if number.drawn().is_none() => Some(number.0),
+                        _ => None,
+                    });
+                    line.issued.fetch_max(new.max().unwrap_or(0), Ordering::Relaxed);
+                    return Ok(joined);
+                }
                 Asked::Behind(_) => {}
                 Asked::Drawing | Asked::Opened | Asked::Unannounced => {
                     self.agree_on_draw(line).await?;

@@ -58,20 +58,6 @@ impl Reason {
     }
 }
 
-/// Whether the state of a queue in Redis is certain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum LineState {
-    Ok,
-    Rebuilding,
-}
-
-impl LineState {
-    pub fn of(rebuilding: bool) -> Self {
-        if rebuilding { Self::Rebuilding } else { Self::Ok }
-    }
-}
-
 /// A queue in this process.
 pub struct Line {
     pub keys: QueueKeys,
@@ -84,6 +70,8 @@ pub struct Line {
     lowered_at: AtomicI64,
     doubt: AtomicBool,
     turned_away: AtomicBool,
+    /// The highest number of an arrival that this instance gave.
+    pub issued: AtomicI64,
     /// The marks of seats in Redis are to be written anew.
     pub marks_due: AtomicBool,
     /// Numbers that left while they waited: this instance tells them so at once, every other when they come up.
@@ -118,6 +106,7 @@ impl Line {
             lowered_at: AtomicI64::new(i64::MIN),
             doubt: AtomicBool::new(false),
             turned_away: AtomicBool::new(false),
+            issued: AtomicI64::new(0),
             marks_due: AtomicBool::new(false),
             left: std::sync::Mutex::default(),
             left_count: AtomicUsize::new(0),

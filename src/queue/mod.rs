@@ -40,11 +40,11 @@ use crate::sql::Sql;
 use crate::sql::audit::NewAudit;
 use admission::STOCK_MS;
 pub use events::{Announcement, Heard, LOOK_EVERY, SILENCE_MS_MAX};
-pub use line::{Line, LineState, Reason};
+pub use line::{Line, Reason};
 pub use pace::Eta;
 pub use place::{Place, Status};
 use redis::{Joined, RedisLine, Standing};
-pub use snapshot::Snapshot;
+pub use snapshot::{LineState, Snapshot};
 pub use sql::{Fate, Queue, Turn};
 
 /// Rows that changed this long before the last reading are read again: instances' clocks differ a little, and a change

@@ -59,11 +59,12 @@ impl Queues {
 
     /// How many had arrived in an epoch, as far as this instance or SQL knows; without those who were drawn.
     async fn arrived(&self, line: &Line, queue: &Queue) -> Result<i64, Error> {
-        let issued = self.sql.issued(queue.id).await?;
-        let in_sql = if issued.epoch() == queue.epoch { issued.arrival() } else { 0 };
+        let given = QueueNumber(line.issued.load(Ordering::Relaxed));
+        let issued = self.sql.issued(queue.id).await?.max(given);
+        let issued = if issued.epoch() == queue.epoch { issued.arrival() } else { 0 };
         let snapshot = line.snapshot();
         let seen = if snapshot.epoch == queue.epoch { snapshot.figures.arrivals } else { 0 };
-        Ok(in_sql.max(seen))
+        Ok(issued.max(seen))
     }
 
     /// Whether the row and the server agree; then nothing is in doubt any more.

@@ -1,10 +1,27 @@
 //! The figures of a line as they were at one moment, and the places that follow from them. A copy; nothing is granted
 //! by it.
 
+use serde::Serialize;
+use utoipa::ToSchema;
+
 use super::line::SNAPSHOT_MS;
 use super::pace::Pace;
 use super::redis::Figures;
 use crate::ids::{Epoch, QueueNumber};
+
+/// Whether the state of a queue in Redis is certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LineState {
+    Ok,
+    Rebuilding,
+}
+
+impl LineState {
+    pub fn of(rebuilding: bool) -> Self {
+        if rebuilding { Self::Rebuilding } else { Self::Ok }
+    }
+}
 
 /// Figures and when they were read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,7 +71,8 @@ impl Snapshot {
         if number < serving || serving.epoch() == number.epoch() {
             return Some((number.0 - serving.0).max(1));
         }
-        let skipped = usize::try_from(self.epoch - number.epoch()).ok()?;
+        // A line that was not looked at yet is of no epoch.
+        let skipped = usize::try_from((self.epoch - number.epoch()).max(0)).ok()?;
         let between = usize::try_from(number.epoch() - serving.epoch()).ok()?;
         let earlier: i64 = arrived.iter().skip(skipped).take(between).sum();
         // A line that nobody has come up in yet is served from its very beginning.
