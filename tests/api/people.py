@@ -1,4 +1,4 @@
-"""Who asks: a person with a queue token, as a well-behaved client would have it, or the operator."""
+"""Who asks: the person whose request or booking it is, with a queue token, or the operator."""
 
 import os
 
@@ -7,6 +7,7 @@ import schemathesis
 
 ANYBODY = 7
 IDS = range(1, 2**53)
+OWNERS = {}  # of bookings: only they may look at one
 
 
 def needs(scheme):
@@ -18,8 +19,16 @@ def needs(scheme):
 
 def person(case):
     body = case.body if isinstance(case.body, dict) else {}
-    named = body.get("user_id", ANYBODY)
+    owner = OWNERS.get((case.path_parameters or {}).get("id"), ANYBODY)
+    named = body.get("user_id", owner)
     return named if type(named) is int and named in IDS else ANYBODY
+
+
+@schemathesis.hook
+def after_call(context, case, response):
+    if case.operation.label == "POST /booking" and response.status_code == 201:
+        booking = response.json()
+        OWNERS[booking["booking_id"]] = booking["user_id"]
 
 
 @schemathesis.auth(refresh_interval=None).apply_to(needs("queue_token"))

@@ -24,7 +24,7 @@ const SECRET: [u8; 32] = [7; 32];
 const LAST_INSTANT_MS: i64 = 253_402_300_799_999;
 
 /// As many cases as a push can wait for, or as many as somebody asks for.
-fn config() -> ProptestConfig {
+pub fn config() -> ProptestConfig {
     let asked = std::env::var_os("PROPTEST_CASES").is_some();
     let usual = ProptestConfig::default();
     ProptestConfig {

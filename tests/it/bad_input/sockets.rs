@@ -1,7 +1,7 @@
 //! Sockets in strange hands: many requests at once, connections closed on one side, chunks with something to say, targets
 //! of every form, and the next version of HTTP, which is not spoken here.
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{JSON, Stake, TOP_UP, connect, raw, read_to_end, request};
 use crate::harness::*;
@@ -33,9 +33,11 @@ stories! {
         let whole = format!("POST /balance HTTP/1.1\r\nHost: x\r\n{JSON}Content-Length: {}\r\n\r\n{TOP_UP}", TOP_UP.len());
         let mut stream = connect(&app.public).await;
         stream.write_all(format!("{whole}{}", &whole[..whole.len() - 1]).as_bytes()).await.unwrap();
+        let mut answer = [0; "HTTP/1.1 200 OK".len()];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
         stream.shutdown().await.unwrap();
-        let reply = read_to_end(&mut stream).await;
-        assert_eq!(reply.status(), 200, "{}", reply.text());
+        read_to_end(&mut stream).await;
         assert_eq!(stake.ann.balance().await, PRICE + 100);
     }
 
@@ -63,7 +65,6 @@ stories! {
         let long = "x".repeat(64 * 1_024);
         for body in [
             format!("1e;{long}\r\n{TOP_UP}\r\n0\r\n\r\n"),
-            format!("{}1e\r\n{TOP_UP}\r\n0\r\n\r\n", "0".repeat(64 * 1_024)),
             format!("-1e\r\n{TOP_UP}\r\n0\r\n\r\n"),
             format!("1e \u{0}\r\n{TOP_UP}\r\n0\r\n\r\n"),
             format!("1f\r\n{TOP_UP}\r\n0\r\n\r\n"),
