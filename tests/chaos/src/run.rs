@@ -58,25 +58,17 @@ pub struct Report {
 pub async fn run(order: &Order) -> anyhow::Result<Report> {
     let kinds = draw(order);
     let cluster = Arc::new(build(order, &kinds).await?);
-    let ended = storm(order, kinds, &cluster).await;
-    let ended = match ended {
-        Ok(ended) => Ok((judge(order, &cluster, ended).await?, cluster)),
-        Err(error) => Err((error, cluster)),
+    let outcome = match storm(order, kinds, &cluster).await {
+        Ok(ended) => judge(order, &cluster, ended).await,
+        Err(error) => Err(error),
     };
-    let (outcome, cluster) = match ended {
-        Ok((report, cluster)) => (Ok(report), cluster),
-        Err((error, cluster)) => (Err(error), cluster),
-    };
-    let keep =
-        order.keep || outcome.as_ref().map_or(true, |report| !report.line.violations.is_empty());
-    let cluster = Arc::into_inner(cluster).context("somebody still has the cluster")?;
-    let kept = cluster.leave(keep);
     match outcome {
-        Ok(report) => Ok(Report { kept, ..report }),
-        Err(error) => match kept {
-            Some(kept) => Err(error.context(format!("logs and history are in {}", kept.display()))),
-            None => Err(error),
-        },
+        Ok(report) if report.line.violations.is_empty() && !order.keep => Ok(report),
+        Ok(report) => Ok(Report { kept: Some(cluster.keep()), ..report }),
+        Err(error) => {
+            let kept = cluster.keep();
+            Err(error.context(format!("logs and history are in {}", kept.display())))
+        }
     }
 }
 

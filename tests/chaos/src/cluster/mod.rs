@@ -8,6 +8,7 @@ pub mod redis;
 pub mod server;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -64,6 +65,7 @@ pub struct Cluster {
     /// Where SQLite is.
     disk: Option<Disk>,
     dir: TempDir,
+    is_kept: AtomicBool,
 }
 
 /// What a cluster is to be.
@@ -92,8 +94,8 @@ impl Cluster {
             }
             Database::Sqlite => disk = Some(Disk::prepare(&data, None)?),
         }
-        let (servers, ways) = (Vec::new(), Vec::new());
-        let mut cluster = Self { servers, ways, redis, postgres, disk, dir };
+        let (servers, ways, is_kept) = (Vec::new(), Vec::new(), AtomicBool::new(false));
+        let mut cluster = Self { servers, ways, redis, postgres, disk, dir, is_kept };
         for place in 0..plan.database.instances() {
             cluster.add_server(plan, place, &mut rng).await?;
         }
@@ -174,13 +176,17 @@ impl Cluster {
         if self.postgres.is_some() { "postgres" } else { "sqlite" }
     }
 
-    /// Stops every machine, and keeps logs and history if somebody is to look at them.
-    pub fn leave(self, keep: bool) -> Option<PathBuf> {
-        let Self { servers, ways, redis, postgres, disk, mut dir } = self;
-        drop((servers, ways, redis, postgres, disk));
-        keep.then(|| {
-            dir.disable_cleanup(true);
-            dir.path().to_owned()
-        })
+    /// Logs and history stay when the machines are gone: somebody is to look at them.
+    pub fn keep(&self) -> PathBuf {
+        self.is_kept.store(true, Ordering::Relaxed);
+        self.dir.path().to_owned()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if self.is_kept.load(Ordering::Relaxed) {
+            self.dir.disable_cleanup(true);
+        }
     }
 }
