@@ -193,6 +193,10 @@ impl Line {
     /// The place of a number: 1 is next. `None` while a draw has no order yet.
     pub fn position(&self, snapshot: &Snapshot, number: QueueNumber) -> Option<i64> {
         let queue = self.queue.load();
+        // A look from before the epoch that the row speaks of: what had arrived is counted from another one.
+        if snapshot.epoch != queue.epoch && snapshot.epoch != 0 {
+            return None;
+        }
         if queue.draw.as_ref().is_none_or(|draw| draw.epoch != number.epoch()) {
             let serving = self.counted(snapshot.figures.serving);
             return snapshot.position(number, serving, &self.arrived(&queue));
