@@ -167,9 +167,8 @@ impl Queues {
 }
 
 impl Line {
-    /// Whether a draw of this epoch has no order yet: until then it gives no places.
+    /// Whether its draw has no order yet: until then it gives no places.
     pub fn is_undrawn(&self) -> bool {
-        let queue = self.queue();
-        self.lacks_order(&queue)
+        self.lacks_order(&self.queue())
     }
 }

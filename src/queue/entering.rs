@@ -43,14 +43,9 @@ impl Queues {
     /// Gives a number its place back, together with others.
     pub(super) async fn enter(&self, line: &Arc<Line>, person: Look) -> Result<Returned, Error> {
         let begin = || {
-            let (queues, line) = (self.downgrade(), Arc::downgrade(line));
-            move |people: Vec<Look>| {
-                let here = (queues.upgrade(), line.upgrade());
-                async move {
-                    let (Some(inner), Some(line)) = here else { return Err(super::gone()) };
-                    Queues { inner }.return_places(&line, &people).await
-                }
-            }
+            self.serving(line, |queues, line, people| async move {
+                queues.return_places(&line, &people).await
+            })
         };
         line.entering.ask(person, (&self.work, ENTER_MAX), begin).await
     }

@@ -21,14 +21,9 @@ impl Queues {
     /// The number of a person, asked for together with others.
     pub(super) async fn ask_number(&self, line: &Arc<Line>, user: UserId) -> Result<Joined, Error> {
         let begin = || {
-            let (queues, line) = (self.downgrade(), Arc::downgrade(line));
-            move |people: Vec<UserId>| {
-                let here = (queues.upgrade(), line.upgrade());
-                async move {
-                    let (Some(inner), Some(line)) = here else { return Err(super::gone()) };
-                    Queues { inner }.numbers(&line, &people).await
-                }
-            }
+            self.serving(line, |queues, line, people| async move {
+                queues.numbers(&line, &people).await
+            })
         };
         line.joining.ask(user, (&self.work, JOINS_MAX), begin).await
     }

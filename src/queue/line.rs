@@ -69,6 +69,7 @@ pub struct Line {
     /// When an operator last lowered the rate.
     lowered_at: AtomicI64,
     doubt: AtomicBool,
+    /// Somebody could not be given his place back.
     turned_away: AtomicBool,
     /// The highest number of an arrival that this instance gave.
     pub issued: AtomicI64,
@@ -190,7 +191,7 @@ impl Line {
         }
     }
 
-    /// The place of a number: 1 is next. `None` while a draw has no order yet.
+    /// The place of a number: 1 is next. `None` while a draw has no order yet, and while the line is rebuilt.
     pub fn position(&self, snapshot: &Snapshot, number: QueueNumber) -> Option<i64> {
         let queue = self.queue.load();
         // A look from before the epoch that the row speaks of: what had arrived is counted from another one.

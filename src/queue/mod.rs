@@ -22,11 +22,12 @@ mod snapshot;
 pub mod sql;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
@@ -109,9 +110,25 @@ impl Queues {
         Ok(queues)
     }
 
-    /// For work that ends with the last of us.
-    fn downgrade(&self) -> Weak<Inner> {
-        Arc::downgrade(&self.inner)
+    /// What serves requests for a line that came together, for as long as both are there.
+    fn serving<Q: Send + 'static, A, F>(
+        &self,
+        line: &Arc<Line>,
+        serve: fn(Self, Arc<Line>, Vec<Q>) -> F,
+    ) -> impl Fn(Vec<Q>) -> BoxFuture<'static, Result<Vec<A>, Error>> + use<Q, A, F>
+    where
+        F: Future<Output = Result<Vec<A>, Error>> + Send + 'static,
+    {
+        let (queues, line) = (Arc::downgrade(&self.inner), Arc::downgrade(line));
+        move |requests| {
+            let here = (queues.upgrade(), line.upgrade());
+            Box::pin(async move {
+                let (Some(inner), Some(line)) = here else {
+                    return Err(Error::bug("the queues are gone"));
+                };
+                serve(Self { inner }, line, requests).await
+            })
+        }
     }
 
     /// Reads the queues that changed since the last time.
@@ -359,10 +376,6 @@ impl Queues {
             Err(error) => Err(error),
         }
     }
-}
-
-fn gone() -> Error {
-    Error::bug("the queues are gone")
 }
 
 /// Why somebody new gets no number.

@@ -4,16 +4,6 @@ use std::time::Duration;
 
 use crate::harness::*;
 
-/// Everybody in at once: the line is not what these races are about.
-async fn crowd(app: &TestApp, people: usize) -> Vec<Buyer> {
-    app.operator.tune("main", json!({"mode": "passthrough"})).await;
-    let crowd: Vec<Buyer> = (0..people).map(|_| app.buyer()).collect();
-    for answer in join_all(crowd.iter().map(Buyer::join)).await {
-        answer.active();
-    }
-    crowd
-}
-
 fn count(answers: &[Answer], status: u16) -> usize {
     answers.iter().filter(|answer| answer.status == status).count()
 }
@@ -29,7 +19,7 @@ async fn tick_together(doors: [&TestApp; 3], milliseconds: u64) {
 stories! {
     async fn two_hundred_buyers_and_one_seat(app: &TestApp) {
         let concert = app.concert(["1"]).await;
-        let crowd = crowd(app, 200).await;
+        let crowd = app.active_crowd(200).await;
 
         let answers = join_all(crowd.iter().map(|buyer| buyer.hold(concert, ["1"]))).await;
 
@@ -41,7 +31,7 @@ stories! {
 
     async fn two_people_ask_for_one_seat_a_thousand_times(app: &TestApp) {
         let concert = app.hall().await;
-        let crowd = crowd(app, 2).await;
+        let crowd = app.active_crowd(2).await;
 
         let wishes = (0..1_000).map(|n| crowd[n % 2].hold(concert, ["A-1"]));
         let answers = join_all(wishes).await;
@@ -104,7 +94,7 @@ stories! {
 
     async fn two_lists_of_seats_that_overlap(app: &TestApp) {
         let concert = app.hall().await;
-        let crowd = crowd(app, 2).await;
+        let crowd = app.active_crowd(2).await;
         for round in 1..=30 {
             let seats = |first: i64| (first..first + 4).map(|n| format!("A-{n}")).collect::<Vec<_>>();
             let forward = seats(3 * round).join(",");
@@ -141,7 +131,7 @@ stories! {
 
     async fn paying_cancelling_and_somebody_waiting_for_the_seat(app: &TestApp) {
         let concert = app.hall().await;
-        let crowd = crowd(app, 2).await;
+        let crowd = app.active_crowd(2).await;
         let (ann, bob) = (&crowd[0], &crowd[1]);
         ann.top_up(100 * PRICE).await.ok();
         let keeps_the_turn = ann.hold(concert, ["J-100"]).await.held();
@@ -250,7 +240,7 @@ stories_on_postgres! {
         let (second, third) = (app.another_instance().await, app.another_instance().await);
         let doors = [app, &second, &third];
         let concert = app.hall().await;
-        let crowd = crowd(app, 30).await;
+        let crowd = app.active_crowd(30).await;
         let spread = crowd.iter().enumerate().map(|(n, buyer)| buyer.at(doors[n % 3]));
         let spread: Vec<Buyer> = spread.collect();
         let answers = join_all(spread.iter().map(|buyer| buyer.hold(concert, ["A-1", "A-2"]))).await;

@@ -2,15 +2,6 @@
 
 use crate::harness::*;
 
-async fn crowd(app: &TestApp, people: usize) -> Vec<Buyer> {
-    app.operator.tune("main", json!({"mode": "passthrough"})).await;
-    let crowd: Vec<Buyer> = (0..people).map(|_| app.buyer()).collect();
-    for answer in join_all(crowd.iter().map(Buyer::join)).await {
-        answer.active();
-    }
-    crowd
-}
-
 /// The same person at the same door, for once without the audit of answers: the story breaks the database.
 fn unlucky(app: &TestApp, buyer: &Buyer) -> Buyer {
     let at = app.public.address().trim_start_matches("http://").parse().unwrap();
@@ -35,7 +26,7 @@ stories! {
     async fn many_holds_at_once_get_each_their_own_answer(app: &TestApp) {
         let concert = app.hall().await;
         app.operator.tune("main", json!({"seats_per_user_max": 2})).await;
-        let crowd = crowd(app, 60).await;
+        let crowd = app.active_crowd(60).await;
         crowd[0].hold(concert, ["J-1"]).await.held();
         crowd[1].hold_with_key(concert, "J-2", "k").await.held();
 
@@ -71,7 +62,7 @@ stories! {
 
     async fn many_payments_at_once_get_each_their_own_answer(app: &TestApp) {
         let concert = app.hall().await;
-        let crowd = crowd(app, 50).await;
+        let crowd = app.active_crowd(50).await;
         let mut bookings = Vec::new();
         for (n, buyer) in crowd.iter().enumerate() {
             buyer.top_up(if n % 5 == 1 { PRICE - 1 } else { 2 * PRICE }).await.ok();
@@ -115,7 +106,7 @@ stories! {
     async fn a_hold_that_the_database_cannot_write_fails_alone(on: &Database) {
         let app = TestApp::begin(*on).await;
         let concert = app.hall().await;
-        let crowd = crowd(&app, 100).await;
+        let crowd = app.active_crowd(100).await;
         let guilty = unlucky(&app, &crowd[50]);
         refuse_rows(&app, *on, "booking", guilty.user_id).await;
 
@@ -134,7 +125,7 @@ stories! {
     async fn a_payment_that_the_database_cannot_write_fails_alone(on: &Database) {
         let app = TestApp::begin(*on).await;
         let concert = app.hall().await;
-        let crowd = crowd(&app, 100).await;
+        let crowd = app.active_crowd(100).await;
         let mut bookings = Vec::new();
         for (n, buyer) in crowd.iter().enumerate() {
             buyer.top_up(PRICE).await.ok();

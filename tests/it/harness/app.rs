@@ -13,7 +13,7 @@ use usher::server::{Doors, Loops, Running};
 
 use super::identity::Identity;
 use super::servers::{Home, redis_url, take_keys};
-use super::{Answer, Buyer, Database, Http, Operator, Stage, Wire};
+use super::{Answer, Buyer, Database, Http, Operator, Stage, Wire, join_all};
 
 /// What every seat costs unless a story says otherwise.
 pub const PRICE: i64 = 5_000;
@@ -221,6 +221,16 @@ impl TestApp {
         let buyer = self.buyer();
         buyer.join().await.active();
         buyer
+    }
+
+    /// So many at once: the line is not what their story is about.
+    pub async fn active_crowd(&self, people: usize) -> Vec<Buyer> {
+        self.operator.tune("main", json!({"mode": "passthrough"})).await;
+        let crowd: Vec<Buyer> = (0..people).map(|_| self.buyer()).collect();
+        for answer in join_all(crowd.iter().map(Buyer::join)).await {
+            answer.active();
+        }
+        crowd
     }
 
     pub async fn waiting_buyer(&self) -> Buyer {
