@@ -1,3 +1,4 @@
 //! Models of what Usher promises, small enough to look at every state.
 
 pub mod admission;
+pub mod selling;
