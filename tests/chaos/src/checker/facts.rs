@@ -18,6 +18,8 @@ pub struct Facts<'a> {
     /// By their beginning.
     pub ops: Vec<&'a Op>,
     pub faults: Vec<&'a Fault>,
+    /// By person: requests that may have changed something.
+    wishes: HashMap<i64, Vec<&'a Op>>,
     /// Those of the run's queue, by number.
     pub turns: BTreeMap<i64, &'a Turn>,
     /// Admitted ones of each person.
@@ -40,6 +42,7 @@ impl<'a> Facts<'a> {
             rows,
             ops: history.iter().filter_map(op).collect(),
             faults: history.iter().filter_map(fault).collect(),
+            wishes: HashMap::new(),
             turns: BTreeMap::new(),
             turns_of: HashMap::new(),
             bookings: rows.bookings.iter().map(|booking| (booking.id, booking)).collect(),
@@ -48,6 +51,9 @@ impl<'a> Facts<'a> {
             prices: HashMap::new(),
         };
         facts.ops.sort_by_key(|op| (op.begun_us, op.id));
+        for op in facts.ops.iter().filter(|op| op.may_have_happened() && op.call.is_a_wish()) {
+            facts.wishes.entry(op.user).or_default().push(op);
+        }
         for turn in rows.turns.iter().filter(|turn| turn.queue_id == queue.id) {
             facts.turns.insert(turn.seq, turn);
             if turn.admitted_at.is_some() {
@@ -92,6 +98,11 @@ impl<'a> Facts<'a> {
         self.ops.iter().filter_map(|op| op.answer().map(|answer| (*op, answer)))
     }
 
+    /// What somebody asked for and was not refused, by its beginning.
+    pub fn wishes(&self, user: i64) -> impl Iterator<Item = &'a Op> {
+        self.wishes.get(&user).into_iter().flatten().copied()
+    }
+
     /// Whether a number is over for its owner by an instant: its row is closed, or a later turn has outlived it.
     pub fn is_finished(&self, user: i64, number: i64, ms: i64) -> bool {
         let closed = |turn: &&Turn| turn.ended_at.is_some_and(|ended| ended <= ms);
@@ -131,6 +142,13 @@ impl Op {
 
     pub fn is_unknown(&self) -> bool {
         matches!(self.outcome, Outcome::Unknown { .. })
+    }
+}
+
+impl Call {
+    /// It asks for a change of seats, money or turns, and does not only look.
+    fn is_a_wish(&self) -> bool {
+        !matches!(self, Self::Join | Self::Poll { .. } | Self::Balance | Self::Booking { .. })
     }
 }
 

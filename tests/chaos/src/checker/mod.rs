@@ -2,8 +2,12 @@
 //! written here, and no invariant knows another.
 
 mod admission;
+mod balances;
 mod facts;
+mod keys;
+mod money;
 mod order;
+mod seats;
 mod service;
 mod surface;
 mod tokens;
@@ -46,6 +50,24 @@ const UNKNOWN_RATIO_MAX: f64 = 0.3;
 type Check = fn(&Facts) -> Finding;
 
 const INVARIANTS: &[(&str, Check)] = &[
+    ("S1", seats::a_seat_is_sold_once),
+    ("S2", seats::what_was_sold_stays_sold),
+    ("S3", seats::sales_were_asked_for),
+    ("S4", seats::refusals_change_nothing),
+    ("S5", seats::holds_exclude_each_other),
+    ("S6", seats::bookings_are_whole),
+    ("S8", seats::sales_are_within_holds),
+    ("S9", seats::nobody_has_too_many_seats),
+    ("S10", seats::no_seat_is_lost),
+    ("M1", money::balances_are_sums),
+    ("M2", money::the_books_balance),
+    ("M3", money::sales_have_one_payment),
+    ("M4", money::top_ups_are_there_once),
+    ("M5", money::balances_are_in_bounds),
+    ("M6", money::entries_form_a_chain),
+    ("M7", balances::balances_are_up_to_date),
+    ("M8", money::the_ledger_is_guarded),
+    ("M9", money::money_comes_from_top_ups),
     ("Q1", order::numbers_follow_arrivals),
     ("Q2", service::lower_numbers_come_first),
     ("Q3", order::numbers_are_nobody_elses),
@@ -61,6 +83,9 @@ const INVARIANTS: &[(&str, Check)] = &[
     ("T1", tokens::forged_tokens_get_nothing),
     ("T2", tokens::nobody_gets_what_is_anothers),
     ("T3", tokens::what_is_over_stays_over),
+    ("I1", keys::a_key_has_one_answer),
+    ("I2", keys::a_key_is_for_one_request),
+    ("I3", keys::a_key_has_one_effect),
     ("O1", surface::answers_are_known_and_in_time),
     ("L3", surface::no_hold_outlives_its_time),
 ];

@@ -18,6 +18,12 @@ impl Shop {
         if taken {
             return refused(409, "seat_taken");
         }
+        let his = self.rows.bookings.iter().filter(|row| row.user_id == user);
+        let had: i64 =
+            his.filter(|row| row.is("paid") || row.is("held")).map(|row| row.seat_count).sum();
+        if self.run.seats_per_user_max.is_some_and(|max| had + seats.len() as i64 > max) {
+            return refused(403, "purchase_limit");
+        }
         if turn.claimed_at.is_none() {
             (turn.claimed_at, turn.ends_at) = (Some(now), now + session);
         }

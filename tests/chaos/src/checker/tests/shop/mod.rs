@@ -78,11 +78,12 @@ impl Shop {
             active_max: 8,
             seats_per_booking_max: 4,
             skew_ms: 0,
-            seats_per_user_max: None,
+            seats_per_user_max: Some(4),
         };
         let seats =
             (1..=40).map(|n| Seat { concert_id: CONCERT, seat_id: format!("A{n}"), price: PRICE });
-        let rows = Rows { seats: seats.collect(), ..Rows::default() };
+        let triggers = vec!["the_ledger_only_grows".to_owned()];
+        let rows = Rows { seats: seats.collect(), triggers, ..Rows::default() };
         let line = Line::new(run.burst);
         let away = Fault {
             kind: "postgres_stop".to_owned(),
