@@ -74,10 +74,12 @@ impl Snapshot {
         // A line that was not looked at yet is of no epoch.
         let skipped = usize::try_from((self.epoch - number.epoch()).max(0)).ok()?;
         let between = usize::try_from(number.epoch() - serving.epoch()).ok()?;
-        let earlier: i64 = arrived.iter().skip(skipped).take(between).sum();
         // A line that nobody has come up in yet is served from its very beginning.
-        let served = if serving.epoch() > 0 { serving.arrival() } else { 0 };
-        Some((earlier - served).max(0) + number.arrival())
+        let (served, oldest) = (serving.arrival(), skipped + between - 1);
+        let came = arrived.get(oldest).filter(|_| serving.epoch() > 0);
+        let left = came.map_or(0, |came| (came - served).max(0));
+        let later: i64 = arrived.iter().take(oldest).skip(skipped).sum();
+        Some(left + later + number.arrival())
     }
 }
 
@@ -117,6 +119,11 @@ mod tests {
         assert_eq!(place(nth(2, 3), nth(1, 99)), Some(1), "he came late, and is next");
         assert_eq!(place(QueueNumber(0), nth(2, 1)), Some(31), "nobody has come up yet");
         assert_eq!(place(nth(1, 35), nth(2, 1)), Some(1), "more had come than anybody knew");
+        assert_eq!(
+            place(nth(1, 35), nth(3, 5)),
+            Some(7 + 5),
+            "and they are in nobody else's place"
+        );
         let mut paused = at(nth(1, 10));
         paused.figures.pause_until = 1;
         assert_eq!(paused.position(nth(1, 12), nth(1, 10), &[7, 30]), None);
