@@ -1,5 +1,7 @@
 //! THE route table and what wraps it. Read this first.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::handler::HandlerWithoutStateExt;
 use axum::routing::{delete, get, post, put};
@@ -8,6 +10,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::app::App;
 use crate::http::edge::EdgeLayer;
+use crate::http::limits::OnRefusal;
 use crate::http::{check, edge, health, limits, openapi};
 use crate::{booking, concert, payment, queue};
 
@@ -46,18 +49,22 @@ pub fn public(app: App) -> Router {
         .route("/openapi.json", get(openapi::document))
         .merge(SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json")));
     let edge = EdgeLayer::new(app.work.clone());
-    let gated = |requests_max| {
+    let queues = app.queue.clone();
+    let from_the_line: OnRefusal = Arc::new(move || queues.refuse_unread());
+    let unnoticed: OnRefusal = Arc::new(|| ());
+    let gated = |requests_max, on_refusal: &OnRefusal| {
         // Together they are one layer of the router: each costs every request a box or two.
-        let gate = limits::gate(app.limits.clone(), requests_max);
+        let gate = limits::gate(app.limits.clone(), requests_max, on_refusal.clone());
         ServiceBuilder::new().layer(edge.clone()).layer(gate)
     };
-    let within = |routes: Router<App>, requests_max| known(routes).layer(gated(requests_max));
+    let within =
+        |routes: Router<App>, requests_max| known(routes).layer(gated(requests_max, &unnoticed));
     let nowhere = ServiceBuilder::new()
         .layer(edge.clone())
-        .layer(limits::gate(app.limits.clone(), READS_MAX))
+        .layer(limits::gate(app.limits.clone(), READS_MAX, unnoticed.clone()))
         .service(edge::not_found.into_service());
     Router::new()
-        .merge(within(line, LINE_MAX))
+        .merge(known(line).layer(gated(LINE_MAX, &from_the_line)))
         .merge(within(streams, STREAMS_MAX))
         .merge(within(seats, SEATS_MAX))
         .merge(within(money, MONEY_MAX))

@@ -1,19 +1,23 @@
-#!lua flags=no-writes
+#!lua flags=allow-oom
 --[[ place: where a number stands, when the snapshot cannot tell.
 
 KEYS  1 generation  string  the epoch whose state this is
-      2 wait        zset    user -> number
-      3 pend        zset    user -> number
-      4 turns       hash    user -> number
+      2 line        hash    n: arrivals of this epoch
+      3 wait        zset    user -> number
+      4 pend        zset    user -> number
+      5 turns       hash    user -> number
 ARGV  1 epoch
       2 user
       3 number
+      4 base    arrivals of this epoch are numbered behind it
 Reply {"ACTIVE"} | {"PENDING"} | {"WAITING"} | {"ABSENT"} | {"STALE"}
 Cost  O(1)
-Why   One look at three keys: between two looks the person could move from one to the next and seem to be nowhere.
+Why   One look at three keys: between two looks the person could move from one to the next and seem to be nowhere. A
+      number that was signed and has not been given yet is proof that the line was put back to an older state: that
+      would give it a second time, so it is nobody's state any more.
 ]]
-local generation, wait, pend, turns = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local epoch, user, number = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local generation, line, wait, pend, turns = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local epoch, user, number, base = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 
 if redis.call('GET', generation) ~= epoch then
   return { 'STALE' }
@@ -26,5 +30,10 @@ if tonumber(redis.call('ZSCORE', pend, user) or nil) == number then
 end
 if tonumber(redis.call('ZSCORE', wait, user) or nil) == number then
   return { 'WAITING' }
+end
+local arrivals = tonumber(redis.call('HGET', line, 'n') or nil) or 0
+if number > base + arrivals then
+  redis.call('DEL', generation)
+  return { 'STALE' }
 end
 return { 'ABSENT' }

@@ -15,6 +15,7 @@ use futures_util::FutureExt;
 use tokio_util::task::TaskTracker;
 use tower::{Layer, Service};
 
+use super::json::BODY_TIMEOUT;
 use super::measure::Measurements;
 use super::reply;
 use crate::chance;
@@ -22,8 +23,8 @@ use crate::error::{Code, Error};
 
 const URI_BYTES_MAX: usize = 8 * 1_024;
 const REQUEST_ID_CHARS_MAX: usize = 64;
-/// No request is answered later than this; a body has its own deadline before it.
-const DEADLINE: Duration = Duration::from_secs(15);
+/// No request is answered later than this; one that may bring a body has that body's own deadline before it.
+const DEADLINE: Duration = Duration::from_secs(5);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What a browser may load: nothing for an answer of the API, our own files for the page of `/docs`.
 const API_CONTENT: &str = "default-src 'none'";
@@ -123,7 +124,9 @@ impl Asked {
         answering: impl Future<Output = Result<Response, Infallible>>,
     ) -> Response {
         let answered = AssertUnwindSafe(answering).catch_unwind();
-        match tokio::time::timeout(DEADLINE, answered).await {
+        let deadline =
+            if self.method.is_safe() { DEADLINE } else { BODY_TIMEOUT.saturating_add(DEADLINE) };
+        match tokio::time::timeout(deadline, answered).await {
             Ok(Ok(Ok(response))) => response,
             Ok(Err(panic)) => {
                 let said = panic.downcast_ref::<String>().map(String::as_str);

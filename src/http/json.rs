@@ -16,7 +16,7 @@ use crate::error::{Code, Error};
 /// Bodies of buyers are tiny; operators send whole seat plans.
 const BODY_BYTES_MAX: usize = 4 * 1_024;
 const ADMIN_BODY_BYTES_MAX: usize = 4 * 1_024 * 1_024;
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How deep JSON may nest: as deep as `serde_json` follows it.
 const DEPTH_MAX: usize = 128;
 

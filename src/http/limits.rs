@@ -130,14 +130,21 @@ fn too_many(who: &str) -> Error {
     }
 }
 
+/// Hears of each request that is refused unread.
+pub type OnRefusal = Arc<dyn Fn() + Send + Sync>;
+
 /// The gate before the routes of one kind, as a layer. `requests_max` of them are at work at once; more are refused at
 /// once rather than queued, and so is an address that asks too often.
 pub fn gate<S>(
     limits: Arc<Limits>,
     requests_max: usize,
+    on_refusal: OnRefusal,
 ) -> impl Layer<S, Service = Gate<S>> + Clone {
     let room = Arc::new(Semaphore::new(requests_max));
-    layer_fn(move |inner| Gate { inner, limits: limits.clone(), room: room.clone() })
+    layer_fn(move |inner| {
+        let (limits, room, on_refusal) = (limits.clone(), room.clone(), on_refusal.clone());
+        Gate { inner, limits, room, on_refusal }
+    })
 }
 
 /// Lets a request through to the routes behind it, or refuses it.
@@ -146,6 +153,7 @@ pub struct Gate<S> {
     inner: S,
     limits: Arc<Limits>,
     room: Arc<Semaphore>,
+    on_refusal: OnRefusal,
 }
 
 impl<S> Gate<S> {
@@ -176,7 +184,10 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         match self.let_through(&request) {
             Ok(room) => Either::Right(ROOM.scope(room, self.inner.call(request))),
-            Err(error) => Either::Left(ready(Ok(error.into_response()))),
+            Err(error) => {
+                (self.on_refusal)();
+                Either::Left(ready(Ok(error.into_response())))
+            }
         }
     }
 }

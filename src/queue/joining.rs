@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::redis::{Asked, Joined};
-use super::{Line, Queues};
+use super::{Fate, Line, Queues};
 use crate::error::Error;
-use crate::ids::UserId;
+use crate::ids::{QueueNumber, UserId};
 use crate::together::Together;
 
 /// People in one call: it stays well under 5 ms.
@@ -26,6 +26,12 @@ impl Queues {
             })
         };
         line.joining.ask(user, (&self.work, JOINS_MAX), begin).await
+    }
+
+    /// Whether a number that Redis has in the line is over, as far as SQL says: its owner left, and Redis did not hear of it.
+    pub(super) async fn is_ghost(&self, line: &Line, user: UserId, number: QueueNumber) -> bool {
+        let fate = async || self.sql.fate(line.queue().id, user, number).await;
+        line.has_left(number) || matches!(fate().await, Ok(Fate::Dead))
     }
 
     async fn numbers(&self, line: &Line, people: &[UserId]) -> Result<Vec<Joined>, Error> {

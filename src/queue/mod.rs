@@ -80,6 +80,7 @@ pub struct Inner {
     skew: Recent<i64>,
     /// Whether the clock was off when it was last compared.
     clock_is_off: AtomicBool,
+    refused_at: AtomicI64,
     lines: ArcSwap<HashMap<QueueName, Arc<Line>>>,
     /// When the rows were last read.
     refreshed_at: AtomicI64,
@@ -101,6 +102,7 @@ impl Queues {
             work,
             skew: Recent::default(),
             clock_is_off: AtomicBool::new(false),
+            refused_at: AtomicI64::new(0),
             lines: ArcSwap::default(),
             refreshed_at: AtomicI64::new(0),
         };
@@ -246,11 +248,12 @@ impl Queues {
         // Twice: a number whose turn SQL has ended is taken out, then the person joins anew.
         for _ in 0..2 {
             match joined {
-                Joined::Waiting(number) | Joined::Pending(number) if line.has_left(number) => {
+                Joined::New(number) => return Ok(Numbered::Waiting(number)),
+                Joined::Waiting(number) | Joined::Pending(number) => {
+                    if !self.is_ghost(line, user, number).await {
+                        return Ok(Numbered::Waiting(number));
+                    }
                     self.redis_line(line).await?.leave(user, number).await?;
-                }
-                Joined::New(number) | Joined::Waiting(number) | Joined::Pending(number) => {
-                    return Ok(Numbered::Waiting(number));
                 }
                 Joined::Active(number) => match self.sql.fate(id, user, number).await? {
                     Fate::Open(turn)

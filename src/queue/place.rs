@@ -101,8 +101,10 @@ impl Queues {
         }
         let (snapshot, epoch) = (line.snapshot(), line.epoch());
         let certain = seen.is_ok() && !line.is_in_doubt();
-        // A line in which nobody waits has lost him, or has not been looked at since he came.
-        let waits = number > snapshot.figures.serving && snapshot.figures.waiting > 0;
+        // A line in which nobody waits, or that counts fewer, has lost him, or has not been looked at since he came.
+        let newest = QueueNumber::base(epoch) + snapshot.figures.arrivals;
+        let waits =
+            number > snapshot.figures.serving && snapshot.figures.waiting > 0 && number.0 <= newest;
         if certain && confirmed == epoch && waits {
             return Ok(Found::Waiting(self.waiting(line, &snapshot, number, Some(epoch))));
         }

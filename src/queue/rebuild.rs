@@ -118,7 +118,9 @@ impl Queues {
     /// Lets people be admitted again, once those who wait have had the time to come back. Whether they are.
     pub(super) async fn resume(&self, line: &Line, redis: &RedisLine<'_>) -> Result<bool, Error> {
         let now = self.clock.now_ms();
-        let longer = line.has_turned_away().then(|| now + self.return_ms());
+        let began = line.snapshot().figures.pause_until - self.return_ms();
+        let was_refused = self.refused_at.load(Ordering::Relaxed) > began;
+        let longer = (line.has_turned_away() || was_refused).then(|| now + self.return_ms());
         match redis.rebuild_resume(now, longer).await? {
             Resumed::Yes => {
                 self.watch(line, redis).await?;
@@ -131,6 +133,11 @@ impl Queues {
             }
             Resumed::Stale => Err(self.doubt(line)),
         }
+    }
+
+    /// Somebody was refused unread, and may have come for his place: after a rebuild people get more time to come back.
+    pub fn refuse_unread(&self) {
+        self.refused_at.store(self.clock.now_ms(), Ordering::Relaxed);
     }
 
     /// By then everybody has asked for his place once.

@@ -125,7 +125,7 @@ macro_rules! scripts {
 scripts! {
     OPEN: 1 keys, 1 args, "queue/open";
     JOIN: 5 keys, 4 args, "queue/join";
-    PLACE: 4 keys, 3 args, "queue/place";
+    PLACE: 5 keys, 4 args, "queue/place";
     LEAVE: 7 keys, 3 args, "queue/leave";
     WATCH: 5 keys, 1 args, "queue/watch";
     ENTER: 5 keys, 2 args, "queue/enter";

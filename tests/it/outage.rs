@@ -201,6 +201,24 @@ stories_on_postgres! {
         far.stop().await;
     }
 
+    /// Else people would be told for a while that somebody is before them who is inside.
+    async fn a_lost_commit_of_a_tick_is_known_when_it_ends(app: &TestApp) {
+        let wire = Wire::to(app.setting("USHER_DATABASE_URL")).await;
+        let far = app.another_instance_over(&wire).await;
+        app.one_at_a_time().await;
+        let (bob, cy) = (app.waiting_buyer().await, app.waiting_buyer().await);
+        app.operator.tune("main", json!({"active_max": 2})).await;
+        far.app.queue.refresh().await.unwrap();
+        far.clock.advance(Duration::from_secs(1));
+
+        wire.lose_next_commit();
+        far.app.admit_once().await.unwrap();
+        bob.poll().await.active();
+        app.clock.advance(Duration::from_secs(1));
+        assert_eq!(cy.poll().await.waiting(), 1);
+        far.stop().await;
+    }
+
     async fn without_sql_nothing_is_granted(app: &TestApp) {
         let concert = app.hall().await;
         let ann = app.rich_buyer(PRICE).await;

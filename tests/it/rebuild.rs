@@ -190,6 +190,48 @@ stories! {
         again.poll().await.refused(410, "turn_ended");
     }
 
+    /// A token that is newer than the line says enough.
+    async fn a_line_that_was_put_back_gives_no_number_twice(app: &Fragile) {
+        let (_inside, line) = line_of(app, 1).await;
+        let copy = app.redis.copy().await;
+        let ann = app.waiting_buyer().await;
+        app.redis.put_back(copy).await;
+
+        app.clock.advance(std::time::Duration::from_secs(LEASE));
+        rebuilding(&ann.poll().await.ok());
+        app.app.admit_once().await.unwrap();
+        let bob = app.buyer();
+        bob.join().await.ok();
+        for buyer in [&line[0], &ann, &bob] {
+            rebuilding(&buyer.poll().await.ok());
+        }
+        app.pass(PAUSE).await;
+        let places = [line[0].poll().await.waiting(), ann.poll().await.waiting(), bob.poll().await.waiting()];
+        assert_eq!(places, [1, 2, 3]);
+    }
+
+    /// Whoever came for his place and was sent away by a limit has to come again before anybody is admitted.
+    async fn people_who_were_refused_unread_get_more_time(on: &Database) {
+        let redis = PrivateRedis::start().await;
+        let settings = [("USHER_REDIS_URL", redis.url()), ("USHER_RATE_LIMITS", "on".to_owned())];
+        let shop = TestApp::with(*on, settings.each_ref().map(|(name, value)| (*name, value.as_str()))).await;
+        let app = Fragile { shop, redis };
+        let _line = line_of(&app, 1).await;
+        wipe(&app).await;
+        let state = async || app.operator.queue("main").await["state"].clone();
+        app.pass(PAUSE - 1).await;
+        let answers = join_all((0..1_500).map(|_| app.public.get("/queues/main"))).await;
+        assert!(answers.iter().any(|answer| answer.status == 429));
+
+        app.pass(1).await;
+        assert_eq!(state().await, "rebuilding");
+        app.pass(PAUSE - 1).await;
+        assert_eq!(state().await, "rebuilding");
+        app.pass(1).await;
+        assert_eq!(state().await, "ok");
+        app.finish().await;
+    }
+
     async fn a_draw_outlives_its_redis(app: &Fragile) {
         app.operator.tune("main", json!({"mode": "paused"})).await;
         app.operator.request("POST", "/admin/queues/main/draw").send().await.created();
@@ -241,6 +283,22 @@ stories_on_postgres! {
         line[0].poll().await.ok();
         app.pass(PAUSE).await;
         assert_eq!(line[0].poll().await.waiting(), 1);
+    }
+
+    /// SQL has closed the place, and Redis has not heard of it: whoever joins again gets a place that counts.
+    async fn a_lost_leave_does_not_hold_a_person(app: &Fragile) {
+        let (inside, line) = line_of(app, 1).await;
+        let other = of(app).another_instance().await;
+        app.redis.set("min-replicas-to-write", "1").await;
+        line[0].leave().await.no_content();
+        app.redis.set("min-replicas-to-write", "0").await;
+
+        let again = app.buyer_named(line[0].user_id).at(&other);
+        again.join().await.waiting();
+        inside.leave().await.no_content();
+        app.pass(1).await;
+        again.poll().await.active();
+        other.stop().await;
     }
 
     async fn one_instance_rebuilds_and_all_go_on(app: &Fragile) {

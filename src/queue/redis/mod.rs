@@ -134,9 +134,11 @@ impl RedisLine<'_> {
     }
 
     pub async fn place(&self, user: UserId, number: QueueNumber) -> Result<Standing, Error> {
-        let QueueKeys { generation, wait, pend, turns, .. } = self.keys;
-        let args = [self.epoch(), user.0.into(), number.0.into()];
-        let mut reply = PLACE.call(self.on(), [generation, wait, pend, turns], args, []).await?;
+        let QueueKeys { generation, line, wait, pend, turns, .. } = self.keys;
+        let base = QueueNumber::base(self.epoch).into();
+        let args = [self.epoch(), user.0.into(), number.0.into(), base];
+        let keys = [generation, line, wait, pend, turns];
+        let mut reply = PLACE.call(self.on(), keys.map(String::as_str), args, []).await?;
         match reply.text()?.as_str() {
             "ACTIVE" => Ok(Standing::Active),
             "PENDING" => Ok(Standing::Pending),

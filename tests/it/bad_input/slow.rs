@@ -72,7 +72,7 @@ async fn whoever_hangs_up_keeps_his_place_until_his_work_is_done() {
             app.detached(work).await
         };
         let routes = Router::new().route("/work", get(at_work)).route("/rest", get(async || ()));
-        let shop: Router = routes.route_layer(limits::gate(addresses, 1));
+        let shop: Router = routes.route_layer(limits::gate(addresses, 1, Arc::new(|| ())));
         let ask = |path| shop.clone().oneshot(Request::get(path).body(Body::empty()).unwrap());
 
         let client = tokio::spawn(ask("/work"));

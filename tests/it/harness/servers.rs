@@ -222,6 +222,27 @@ impl PrivateRedis {
         let () = redis::cmd("FLUSHALL").query_async(&mut redis).await.unwrap();
     }
 
+    /// Everything that is in it.
+    pub async fn copy(&self) -> Vec<(String, Vec<u8>)> {
+        let mut redis = redis_at(&self.url()).await;
+        let mut copy = Vec::new();
+        for key in self.keys().await {
+            let value = redis::cmd("DUMP").arg(&key).query_async(&mut redis).await.unwrap();
+            copy.push((key, value));
+        }
+        copy
+    }
+
+    /// Puts it back to what it was, while it runs: it is the same server, of the same history.
+    pub async fn put_back(&self, copy: Vec<(String, Vec<u8>)>) {
+        self.flush_all().await;
+        let mut redis = redis_at(&self.url()).await;
+        for (key, value) in copy {
+            let mut restore = redis::cmd("RESTORE");
+            let () = restore.arg(key).arg(0).arg(value).query_async(&mut redis).await.unwrap();
+        }
+    }
+
     /// The fields of the one hash whose name ends like this.
     pub async fn hash(&self, ending: &str) -> BTreeMap<String, String> {
         let key = self.keys().await.into_iter().find(|key| key.ends_with(ending));

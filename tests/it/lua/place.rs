@@ -30,13 +30,24 @@ async fn another_number_of_the_same_person_is_absent() {
         let (ann, bob, cy) = (stage.joins(1).await, stage.joins(2).await, stage.joins(3).await);
         stage.is_pending(user(2), bob).await;
         stage.is_admitted(user(3), cy).await;
-        for (id, number) in [(1, ann), (2, bob), (3, cy)] {
-            for other in [number.0 - 1, number.0 + 1] {
-                let place = stage.line().place(user(id), QueueNumber(other)).await.unwrap();
-                assert_eq!(place, Standing::Absent, "user {id}");
-            }
+        for (id, number, other) in [(1, ann, 1), (2, bob, 1), (2, bob, -1), (3, cy, -1)] {
+            let place = stage.line().place(user(id), QueueNumber(number.0 + other)).await.unwrap();
+            assert_eq!(place, Standing::Absent, "user {id}");
         }
         assert_eq!(stage.line().place(user(4), ann).await.unwrap(), Standing::Absent);
+    })
+    .await;
+}
+
+/// It was given once, or it could not have been signed: the line was put back to an older state, and nobody trusts it.
+#[tokio::test]
+async fn a_number_that_was_never_given_puts_the_line_in_doubt() {
+    on_an_open_queue(async |stage| {
+        let ann = stage.joins(1).await;
+        let later = stage.line().place(user(2), stage.nth(2)).await.unwrap();
+        assert_eq!(later, Standing::Stale);
+        assert_eq!(stage.line().place(user(1), ann).await.unwrap(), Standing::Stale);
+        assert!(stage.line().watch().await.unwrap().is_none(), "whoever asks");
     })
     .await;
 }
@@ -47,6 +58,7 @@ async fn an_absent_or_another_generation_is_stale_and_not_absent() {
         let place = async |epoch| stage.line_of(epoch).place(user(1), stage.nth(1)).await.unwrap();
         assert_eq!(place(stage.epoch).await, Standing::Stale);
         stage.open().await;
+        stage.joins(2).await;
         assert_eq!(place(stage.epoch).await, Standing::Absent);
         assert_eq!(place(stage.epoch + 1).await, Standing::Stale);
     })
