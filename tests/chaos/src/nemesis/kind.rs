@@ -28,11 +28,13 @@ pub enum Deed {
     RedisDropsReply,
     RedisDuplicates,
     RedisStall,
+    RedisCut,
     PostgresKill,
     PostgresStop,
     PostgresStall,
     CommitCut,
     CommitCutBefore,
+    PostgresCut,
     DiskFull,
 }
 
@@ -67,11 +69,13 @@ pub const KINDS: &[Kind] = &[
     kind("redis_drop_reply", Machine::Redis, Deed::RedisDropsReply, 0, 1),
     kind("redis_duplicate", Machine::Redis, Deed::RedisDuplicates, 0, 1),
     kind("redis_stall", Machine::Redis, Deed::RedisStall, 0, 1),
+    kind("redis_cut", Machine::Redis, Deed::RedisCut, 0, 1),
     kind("postgres_kill", Machine::Sql, Deed::PostgresKill, 200, 3),
     kind("postgres_stop", Machine::Sql, Deed::PostgresStop, 20, 1),
     kind("postgres_stall", Machine::Sql, Deed::PostgresStall, 0, 1),
     kind("commit_cut", Machine::Sql, Deed::CommitCut, 100, 3),
     kind("commit_cut_before", Machine::Sql, Deed::CommitCutBefore, 0, 2),
+    kind("postgres_cut", Machine::Sql, Deed::PostgresCut, 0, 1),
     kind("disk_full", Machine::Sql, Deed::DiskFull, 20, 1),
 ];
 

@@ -23,6 +23,7 @@ impl Nemesis {
             Deed::RedisSays(refusal) => Trick::Answer(refusal, Aim::any(share)),
             Deed::RedisDropsReply => Trick::DropReply(Aim::any(Often::Share(0.2))),
             Deed::RedisDuplicates => Trick::Duplicate(Aim::at("EVALSHA", share)),
+            Deed::RedisCut => Trick::CutAnywhere(Often::Share(0.05)),
             Deed::RedisStall => Trick::Stall(direction(rng)),
             Deed::RedisStop => return Ok(self.freeze_redis(rng).await),
             _ => return self.lose_the_line(deed, rng).await,

@@ -19,6 +19,7 @@ impl Nemesis {
         let trick = match deed {
             Deed::CommitCut => Trick::CutAfterCommit(cut),
             Deed::CommitCutBefore => Trick::CutBeforeCommit(cut),
+            Deed::PostgresCut => Trick::CutAnywhere(Often::Share(0.02)),
             Deed::PostgresStall => Trick::Stall(direction(rng)),
             Deed::DiskFull => return self.fill_disk(rng).await,
             _ => return self.break_postgres(deed, rng).await,
