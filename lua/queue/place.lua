@@ -1,4 +1,4 @@
-#!lua flags=allow-oom
+#!lua flags=no-writes
 --[[ place: where a number stands, when the snapshot cannot tell.
 
 KEYS  1 generation  string  the epoch whose state this is
@@ -10,11 +10,10 @@ ARGV  1 epoch
       2 user
       3 number
       4 base    arrivals of this epoch are numbered behind it
-Reply {"ACTIVE"} | {"PENDING"} | {"WAITING"} | {"ABSENT"} | {"STALE"}
+Reply {"ACTIVE"} | {"PENDING"} | {"WAITING"} | {"ABSENT"} | {"UNGIVEN"} | {"STALE"}
 Cost  O(1)
 Why   One look at three keys: between two looks the person could move from one to the next and seem to be nowhere. A
-      number that was signed and has not been given yet is proof that the line was put back to an older state: that
-      would give it a second time, so it is nobody's state any more.
+      number that was signed and is not given yet says that the line was put back to an older state.
 ]]
 local generation, line, wait, pend, turns = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local epoch, user, number, base = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -33,7 +32,6 @@ if tonumber(redis.call('ZSCORE', wait, user) or nil) == number then
 end
 local arrivals = tonumber(redis.call('HGET', line, 'n') or nil) or 0
 if number > base + arrivals then
-  redis.call('DEL', generation)
-  return { 'STALE' }
+  return { 'UNGIVEN' }
 end
 return { 'ABSENT' }

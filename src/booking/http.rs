@@ -99,6 +99,7 @@ pub async fn hold(
         queue: token.queue,
         user: token.user,
         number: token.number,
+        confirmed: token.confirmed,
         concert: wish.concert_id,
         seats,
         key,

@@ -13,7 +13,9 @@ use crate::clock::Clock;
 use crate::concert::{Concert, Concerts};
 use crate::crash_point;
 use crate::error::{Code, Error};
-use crate::ids::{BookingId, ConcertId, IdempotencyKey, QueueName, QueueNumber, SeatId, UserId};
+use crate::ids::{
+    BookingId, ConcertId, Epoch, IdempotencyKey, QueueName, QueueNumber, SeatId, UserId,
+};
 use crate::queue::{Line, Queues, Status};
 use crate::redis::Redis;
 use crate::sql::Sql;
@@ -49,6 +51,8 @@ pub struct HoldSeats {
     pub queue: QueueName,
     pub user: UserId,
     pub number: QueueNumber,
+    /// The epoch in which Redis last confirmed the number.
+    pub confirmed: Epoch,
     pub concert: ConcertId,
     pub seats: Vec<SeatId>,
     pub key: Option<IdempotencyKey>,
@@ -93,8 +97,9 @@ impl Bookings {
             return Err(Error::WrongQueue { queue: concert.queue });
         }
         let line = self.inner.queues.line(&concert.queue).await?;
+        let confirmed = wish.confirmed;
         let hold = Arc::new(self.price(&line, &concert, wish).await?);
-        let held = self.mark_and_grant(&line, &hold).await;
+        let held = self.mark_and_grant(&line, &hold, confirmed).await;
         match &held {
             Ok(booking) => {
                 metrics::counter!("usher_holds_total").increment(1);
@@ -111,9 +116,14 @@ impl Bookings {
     }
 
     /// Redis may refuse, SQL grants; and where SQL refuses, Redis is told.
-    async fn mark_and_grant(&self, line: &Arc<Line>, hold: &Arc<Hold>) -> Result<Booking, Error> {
+    async fn mark_and_grant(
+        &self,
+        line: &Arc<Line>,
+        hold: &Arc<Hold>,
+        confirmed: Epoch,
+    ) -> Result<Booking, Error> {
         let marks = self.marks(line, hold.concert).await?;
-        match self.mark_with_patience(line, &marks, hold).await? {
+        match self.mark_with_patience(line, &marks, (hold, confirmed)).await? {
             Marked::Held => {}
             Marked::Taken(taken) => {
                 let taken = taken.into_iter().map(|(seat, _)| seat).collect();
@@ -136,7 +146,7 @@ impl Bookings {
             }
             Ok(HoldOutcome::NotActive) => {
                 self.copy_truth(&marks, hold.user, &hold.seats).await;
-                self.await_turn(line, hold).await?;
+                self.await_turn(line, hold, confirmed).await?;
                 Err(Error::turn_ended())
             }
             // What became of it is not known: the marks stay, and lapse by themselves.
@@ -153,10 +163,10 @@ impl Bookings {
         &self,
         line: &Arc<Line>,
         marks: &RedisSeats<'_>,
-        hold: &Hold,
+        (hold, confirmed): (&Hold, Epoch),
     ) -> Result<Marked, Error> {
         match self.mark(marks, hold).await? {
-            Marked::NotActive => self.await_turn(line, hold).await?,
+            Marked::NotActive => self.await_turn(line, hold, confirmed).await?,
             Marked::Taken(taken) if self.remove_orphans(marks, hold, &taken).await => {}
             marked => return Ok(marked),
         }
@@ -201,10 +211,14 @@ impl Bookings {
 
     /// Redis knows of no turn. Either there is none, which is the error; or SQL has opened it a moment ago, and one
     /// tick makes Redis agree.
-    async fn await_turn(&self, line: &Arc<Line>, hold: &Hold) -> Result<(), Error> {
-        let queue = line.queue();
-        let place =
-            self.inner.queues.poll(&queue.name, hold.user, hold.number, queue.epoch).await?;
+    async fn await_turn(
+        &self,
+        line: &Arc<Line>,
+        hold: &Hold,
+        confirmed: Epoch,
+    ) -> Result<(), Error> {
+        let (queue, queues) = (line.queue(), &self.inner.queues);
+        let place = queues.poll(&queue.name, hold.user, hold.number, confirmed).await?;
         match place.status {
             Status::Waiting { position, poll_after_ms, .. } => {
                 let retry_after = Duration::from_millis(poll_after_ms.max(0).unsigned_abs());

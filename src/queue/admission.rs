@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::time::error::Elapsed;
+
 use super::line::Line;
 use super::redis::{Allowance, Reserved, Standing};
 use super::sql::{Admitted, Batch, Grant, Look};
 use super::{Queue, Queues, Reason};
 use crate::clock::SKEW_MS_MAX;
 use crate::crash_point;
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Machine};
 use crate::ids::{QueueNumber, UserId};
 
 /// How long a join waits for an admission that is due at once.
@@ -32,6 +34,9 @@ const SKEW_MS: i64 = 1_000;
 const CLAIM_SLACK_MS: i64 = 15_000;
 /// Ticks in a row for one queue before the others get their turn.
 const FULL_BATCHES_MAX: u32 = 40;
+
+/// Beyond what any step of a tick takes while its machines answer, or say that they cannot.
+const STEP_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What one tick did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,11 +141,13 @@ impl Queues {
     async fn tick_locked(&self, line: &Arc<Line>) -> Result<usize, Error> {
         line.ticked_at.store(self.clock.now_ms(), Ordering::Relaxed);
         if line.is_in_doubt() {
-            self.rebuild(line).await?;
+            // Its pause and its lease are told by the clock of whoever begins it.
+            self.check_clock().await?;
+            in_time(self.rebuild(line)).await?;
         }
         let mut opened = 0;
         for _ in 0..FULL_BATCHES_MAX {
-            let ticked = self.tick_once(line).await?;
+            let ticked = in_time(self.tick_once(line)).await?;
             opened += ticked.opened;
             if !ticked.again {
                 break;
@@ -249,6 +256,14 @@ impl Queues {
         let count = async || self.concerts.stock(queue.id, idle_ms).await;
         line.stock.get(&self.clock, age_ms_max, count).await.map(drop)
     }
+}
+
+/// A machine that vanished without a word is not waited for: what was begun is done again by the next tick.
+async fn in_time<T>(step: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let given_up = |elapsed: Elapsed| {
+        Err(Error::Unavailable { machine: Machine::Sql, source: elapsed.into() })
+    };
+    tokio::time::timeout(STEP_TIMEOUT, step).await.unwrap_or_else(given_up)
 }
 
 fn report(queue: &Queue, admitted: &Admitted) {

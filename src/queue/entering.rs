@@ -133,7 +133,10 @@ impl Queues {
         let mut first = Vec::new();
         for ((at, (_, other), entry), fate) in questions.into_iter().zip(fates) {
             let drawn = (queue.draw_number(entering[at].number), queue.draw_number(other));
-            let was_drawn_first = matches!(drawn, (Some(mine), Some(his)) if mine < his);
+            let was_drawn_first = match drawn {
+                (Some(mine), Some(his)) => mine < his,
+                (mine, _) => mine.is_some(),
+            };
             if fate == Fate::Dead || was_drawn_first {
                 entering[at] = entry;
                 first.push(at);

@@ -7,15 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use serde::Serialize;
 use tokio::sync::{Mutex, watch};
-use utoipa::ToSchema;
 
 use super::draw::Order;
 use super::entering::Returning;
 use super::events::Announcing;
 use super::joining::Joining;
 use super::pace::Regime;
+use super::place::Reason;
 use super::policy::Mode;
 use super::redis::Figures;
 use super::snapshot::Snapshot;
@@ -33,30 +32,6 @@ const LOWERED_MS: i64 = 60_000;
 const IDLE_MS: i64 = 60_000;
 /// So many may choose seats at once while nobody knows how many each will take; more if all could take the most.
 const CHOOSING_UNKNOWN: i64 = 25;
-
-/// Why people wait although they might expect to move.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    Paused,
-    Closed,
-    /// Every seat that is not sold is held.
-    Full,
-    SoldOut,
-    /// Places are drawn when the queue opens.
-    Draw,
-    /// An operator has lowered the rate a moment ago: estimates have risen.
-    RateLowered,
-    /// The state in Redis is in doubt.
-    Rebuilding,
-}
-
-impl Reason {
-    /// Whether nobody is admitted for this reason, so that there is nothing to estimate.
-    pub fn stops(self) -> bool {
-        self != Self::RateLowered
-    }
-}
 
 /// A queue in this process.
 pub struct Line {
@@ -208,6 +183,9 @@ impl Line {
         let order = self.order.load();
         let order = order.as_ref().filter(|order| order.epoch() == number.epoch())?;
         let serving = snapshot.figures.serving;
+        if number < serving {
+            return Some(1);
+        }
         let served = if serving.epoch() == number.epoch() { order.place(serving) } else { 0 };
         Some((order.place(number) - served).max(1))
     }
@@ -280,6 +258,11 @@ impl Line {
     /// What was left to sell at the last count.
     pub fn stock(&self) -> Stock {
         self.stock.last().unwrap_or_default()
+    }
+
+    /// The highest number of an arrival that this instance gave in an epoch, or the one before the first.
+    pub fn given_in(&self, epoch: Epoch) -> QueueNumber {
+        QueueNumber(self.issued.load(Ordering::Relaxed).max(QueueNumber::base(epoch)))
     }
 
     /// Somebody asked for this queue.

@@ -1,5 +1,5 @@
 //! The line: join, place, claim, and what operators do to it. The rules, in plain Rust: how Redis is asked stands in
-//! `redis.rs`, what SQL grants in `sql/`, how HTTP says it in `http/`; admission has a file of its own.
+//! `redis/`, what SQL grants in `sql/`, how HTTP says it in `http/`; admission has a file of its own.
 
 pub mod admission;
 pub mod draw;
@@ -24,7 +24,6 @@ pub mod sql;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
@@ -41,10 +40,10 @@ use crate::sql::Sql;
 use crate::sql::audit::NewAudit;
 use admission::STOCK_MS;
 pub use events::{Announcement, Heard, LOOK_EVERY, SILENCE_MS_MAX};
-pub use line::{Line, Reason};
+pub use line::Line;
 pub use pace::Eta;
-pub use place::{Place, Status};
-use redis::{Joined, RedisLine, Standing};
+pub use place::{Place, Reason, Status};
+use redis::{RedisLine, Standing};
 pub use snapshot::{LineState, Snapshot};
 pub use sql::{Fate, Queue, Turn};
 
@@ -216,72 +215,6 @@ impl Queues {
         self.sql.end_forgotten_turns(now - FORGOTTEN_MS, now).await
     }
 
-    /// Gives a person a number, or the one he has, and says where he stands. Most people join far from the front: what
-    /// only the others need is boxed, so that a join is small.
-    pub async fn join(&self, name: &QueueName, user: UserId) -> Result<Place, Error> {
-        let line = self.line(name).await?;
-        line.touch(self.clock.now_ms());
-        let number = match self.ask_number(&line, user).await? {
-            Joined::New(number) => number,
-            other => match Box::pin(self.number(&line, user, other)).await? {
-                Numbered::Active(turn) => return self.active(&line, turn).await,
-                Numbered::Waiting(number) => number,
-            },
-        };
-        if self.comes_up_soon(&line, number, 1) {
-            // He has his number, whatever became of the tick.
-            if let Err(error) = Box::pin(self.wait_for_admission(&line, user, number)).await {
-                tracing::debug!(%error, "a join did not wait for its admission");
-            }
-        }
-        self.place(&line, user, number, line.epoch()).await
-    }
-
-    /// The number of somebody who is not new, or who finds no room.
-    async fn number(
-        &self,
-        line: &Arc<Line>,
-        user: UserId,
-        mut joined: Joined,
-    ) -> Result<Numbered, Error> {
-        let id = line.queue().id;
-        // Twice: a number whose turn SQL has ended is taken out, then the person joins anew.
-        for _ in 0..2 {
-            match joined {
-                Joined::New(number) => return Ok(Numbered::Waiting(number)),
-                Joined::Waiting(number) | Joined::Pending(number) => {
-                    if !self.is_ghost(line, user, number).await {
-                        return Ok(Numbered::Waiting(number));
-                    }
-                    self.redis_line(line).await?.leave(user, number).await?;
-                }
-                Joined::Active(number) => match self.sql.fate(id, user, number).await? {
-                    Fate::Open(turn)
-                        if turn.claimed_at.is_none() || self.clock.now_ms() < turn.ends_at =>
-                    {
-                        return Ok(Numbered::Active(turn));
-                    }
-                    Fate::Open(turn) => self.end_overdue(line, &turn).await?,
-                    Fate::Dead | Fate::Unknown => {
-                        self.redis_line(line).await?.leave(user, number).await?;
-                    }
-                },
-                Joined::Full => return Err(no_room(line)),
-            }
-            joined = self.ask_number(line, user).await?;
-        }
-        match joined {
-            Joined::New(number) => Ok(Numbered::Waiting(number)),
-            _ => Err(Error::queue_rebuilding()),
-        }
-    }
-
-    /// Ends a turn whose time is over before the tick has looked at it: its owner wants to line up again.
-    async fn end_overdue(&self, line: &Line, turn: &Turn) -> Result<(), Error> {
-        self.sql.end_overdue(line.queue().id, turn.number, self.clock.now_ms()).await?;
-        self.redis_line(line).await?.leave(turn.user, turn.number).await.map(drop)
-    }
-
     async fn standing(
         &self,
         line: &Line,
@@ -320,8 +253,13 @@ impl Queues {
     }
 
     async fn watch(&self, line: &Line, redis: &RedisLine<'_>) -> Result<(), Error> {
-        let at = self.clock.now_ms();
+        let (at, given) = (self.clock.now_ms(), line.given_in(redis.epoch));
         match redis.watch().await? {
+            // It forgets numbers that we gave: it was put back to an older state.
+            Some(figures) if figures.arrivals < given.arrival() => {
+                redis.disown(given).await?;
+                Err(self.doubt(line))
+            }
             Some(figures) => {
                 line.show(figures, redis.epoch, at);
                 Ok(())
@@ -379,22 +317,4 @@ impl Queues {
             Err(error) => Err(error),
         }
     }
-}
-
-/// Why somebody new gets no number.
-fn no_room(line: &Line) -> Error {
-    if !line.queue().policy.mode.lets_people_join() {
-        return Error::refused(Code::QueueClosed, "nobody can join this queue now");
-    }
-    Error::Busy {
-        code: Code::QueueFull,
-        detail: "as many people wait as this queue can hold".to_owned(),
-        retry_after: Duration::from_secs(30),
-    }
-}
-
-/// A person who asked for a number.
-enum Numbered {
-    Waiting(QueueNumber),
-    Active(Turn),
 }

@@ -3,12 +3,39 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+use utoipa::ToSchema;
+
 use super::entering::Returned;
 use super::pace::{Eta, Interval, POLL_MS_MIN};
 use super::redis::Standing;
-use super::{Fate, Line, Queues, Reason, Snapshot, Turn};
+use super::{Fate, Line, Queues, Snapshot, Turn};
 use crate::error::{Code, Error};
 use crate::ids::{Epoch, QueueName, QueueNumber, UserId};
+
+/// Why people wait although they might expect to move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    Paused,
+    Closed,
+    /// Every seat that is not sold is held.
+    Full,
+    SoldOut,
+    /// Places are drawn when the queue opens.
+    Draw,
+    /// An operator has lowered the rate a moment ago: estimates have risen.
+    RateLowered,
+    /// The state in Redis is in doubt.
+    Rebuilding,
+}
+
+impl Reason {
+    /// Whether nobody is admitted for this reason, so that there is nothing to estimate.
+    pub fn stops(self) -> bool {
+        self != Self::RateLowered
+    }
+}
 
 /// Where a person stands, as he is told it.
 #[derive(Clone, Debug)]
@@ -103,8 +130,8 @@ impl Queues {
         let certain = seen.is_ok() && !line.is_in_doubt();
         // A line in which nobody waits, or that counts fewer, has lost him, or has not been looked at since he came.
         let newest = QueueNumber::base(epoch) + snapshot.figures.arrivals;
-        let waits =
-            number > snapshot.figures.serving && snapshot.figures.waiting > 0 && number.0 <= newest;
+        let is_given = number.0 <= newest || number <= line.given_in(epoch);
+        let waits = number > snapshot.figures.serving && snapshot.figures.waiting > 0 && is_given;
         if certain && confirmed == epoch && waits {
             return Ok(Found::Waiting(self.waiting(line, &snapshot, number, Some(epoch))));
         }
@@ -130,6 +157,12 @@ impl Queues {
                 Ok(Standing::Absent) => Some(self.enter(line, (user, number)).await?),
                 Ok(Standing::Stale) => {
                     self.doubt(line);
+                    None
+                }
+                Ok(Standing::Ungiven) => {
+                    if self.redis_line(line).await?.disown(number).await? {
+                        self.doubt(line);
+                    }
                     None
                 }
                 Ok(Standing::Active) | Err(_) => None,

@@ -33,11 +33,15 @@ impl Queues {
             return Err(Error::queue_rebuilding());
         }
         // The connection may lead to a server that is no longer the one.
-        let lineage = self.redis.reconnect().await?.lineage.clone();
+        let connection = self.redis.reconnect().await?;
+        let lineage = connection.lineage.clone();
         if self.is_certain(line).await {
             return Ok(());
         }
         let old = line.queue();
+        let (redis, keys, epoch) = (&self.redis, &line.keys, old.epoch);
+        // A server that refuses to write would use up one epoch after the other.
+        RedisLine { redis, connection, keys, epoch }.rebuild_begin().await?;
         if old.epoch >= EPOCH_MAX {
             tracing::error!(queue.name = %old.name, "this queue has used up its epochs: sell from another one");
             return Err(Error::queue_rebuilding());
@@ -119,9 +123,10 @@ impl Queues {
     pub(super) async fn resume(&self, line: &Line, redis: &RedisLine<'_>) -> Result<bool, Error> {
         let now = self.clock.now_ms();
         let began = line.snapshot().figures.pause_until - self.return_ms();
-        let was_refused = self.refused_at.load(Ordering::Relaxed) > began;
-        let longer = (line.has_turned_away() || was_refused).then(|| now + self.return_ms());
-        match redis.rebuild_resume(now, longer).await? {
+        let refused_at = Some(self.refused_at.load(Ordering::Relaxed)).filter(|at| *at > began);
+        let last_at = line.has_turned_away().then_some(now).max(refused_at);
+        let asked_until = last_at.map(|at| at + self.return_ms());
+        match redis.rebuild_resume(now, asked_until).await? {
             Resumed::Yes => {
                 self.watch(line, redis).await?;
                 tracing::info!(queue.name = %line.queue().name, "people are back; admission goes on");

@@ -1,5 +1,5 @@
 //! Connections to Redis: one that all hot calls share, a few for those who want their own; deadlines, reconnecting,
-//! and the translation of errors. What the keys mean stands in the features' `redis.rs`.
+//! and the translation of errors. What the keys mean stands in the features' `redis`.
 
 pub mod keys;
 pub mod script;

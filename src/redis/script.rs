@@ -126,6 +126,7 @@ scripts! {
     OPEN: 1 keys, 1 args, "queue/open";
     JOIN: 5 keys, 4 args, "queue/join";
     PLACE: 5 keys, 4 args, "queue/place";
+    DISOWN: 2 keys, 3 args, "queue/disown";
     LEAVE: 7 keys, 3 args, "queue/leave";
     WATCH: 5 keys, 1 args, "queue/watch";
     ENTER: 5 keys, 2 args, "queue/enter";

@@ -31,6 +31,8 @@ use crate::ids::IdempotencyKey;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one statement may take, and how long it may wait for a row.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A transaction whose database has fallen silent is given up.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than PostgreSQL takes to find a deadlock (1 s), so that one of the two goes on.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(1_500);
 const POSTGRES_WRITERS: u32 = 24;
@@ -173,8 +175,18 @@ pub fn awaited(error: Error, key: Option<&IdempotencyKey>) -> Error {
     }
 }
 
-/// Runs a whole transaction again when the database broke it off to resolve a deadlock.
-pub async fn retried<T, F>(mut transaction: impl FnMut() -> F) -> Result<T, Error>
+/// Runs a whole transaction again when the database broke it off to resolve a deadlock. One whose database has fallen
+/// silent is given up, and nobody knows what became of it.
+pub async fn retried<T, F>(transaction: impl FnMut() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    tokio::time::timeout(WRITE_TIMEOUT, repeated(transaction))
+        .await
+        .unwrap_or_else(|elapsed| Err(Error::OutcomeUnknown { source: elapsed.into() }))
+}
+
+async fn repeated<T, F>(mut transaction: impl FnMut() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {
@@ -282,6 +294,16 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
     // another one on that connection would begin inside of it, and nothing he committed would ever be written.
     options.map_sqlx_sqlite_pool_opts(|pool| {
         pool.before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
+    });
+    // Whoever gives a connection up leaves it in the midst of a statement, and the pool waits for that before it lets
+    // the place of the connection go: for ever, if the database is gone without a word.
+    options.map_sqlx_postgres_pool_opts(|pool| {
+        pool.after_release(|connection, _| {
+            Box::pin(async {
+                let answered = tokio::time::timeout(STATEMENT_TIMEOUT, connection.ping()).await;
+                answered.map_err(|elapsed| sqlx::Error::Io(elapsed.into()))?.map(|()| true)
+            })
+        })
     });
     options.map_sqlx_postgres_opts(|postgres| {
         postgres.options([

@@ -30,9 +30,6 @@ const CROWD_MIN: usize = 32;
 /// A wish that waited so long is not begun: whoever made it is about to be told that nobody knows.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// A transaction whose database has fallen silent is given up: each statement is to answer in two seconds.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// A wish that SQL grants, in one transaction with others of its kind.
 pub trait Wish: Eq + Send + Sync + 'static {
     type Granted: Clone + Send + 'static;
@@ -175,11 +172,7 @@ async fn granted<W: Wish>(
     clock: &Clock,
 ) -> Result<Answers<W>, Error> {
     let granted = AssertUnwindSafe(retried(|| W::grant(wishes, sql, clock))).catch_unwind();
-    match tokio::time::timeout(WRITE_TIMEOUT, granted).await {
-        Ok(Ok(granted)) => granted,
-        Ok(Err(_)) => Err(Error::bug("writing wishes panicked")),
-        Err(elapsed) => Err(Error::OutcomeUnknown { source: elapsed.into() }),
-    }
+    granted.await.unwrap_or_else(|_| Err(Error::bug("writing wishes panicked")))
 }
 
 /// Takes the first wishes that touch nothing twice, and nothing that is being `written`; the others stay, in their order.

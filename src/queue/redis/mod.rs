@@ -11,14 +11,15 @@ use crate::error::Error;
 use crate::ids::{Epoch, QueueNumber, UserId};
 use crate::redis::keys::QueueKeys;
 use crate::redis::script::{
-    ADMIT_COMMIT, ADMIT_RESERVE, Arg, JOIN, LEAVE, OPEN, PLACE, Reply, WATCH,
+    ADMIT_COMMIT, ADMIT_RESERVE, Arg, DISOWN, JOIN, LEAVE, OPEN, PLACE, Reply, WATCH,
 };
 use crate::redis::{Connection, Redis};
 pub use draw::{Announced, Drawn};
 
 /// A call in 250 numbers stays well under 5 ms; a thousand took nine.
 pub const BATCH_MAX: i64 = 250;
-/// An unanswered batch is handed out again after this long: longer than any transaction that still runs.
+/// An unanswered batch is handed out again after this long, which few transactions take. One that still runs does no
+/// harm: both write the same rows.
 const BATCH_RETRY_MS: i64 = 500;
 /// A turn's end is looked up at the latest after this long: a `leave` that got lost costs no more.
 const LOOK_MS_MAX: i64 = 30_000;
@@ -64,6 +65,8 @@ pub enum Standing {
     Pending,
     Waiting,
     Absent,
+    /// It is one that this line, by its own count, has not come to.
+    Ungiven,
     Stale,
 }
 
@@ -144,7 +147,21 @@ impl RedisLine<'_> {
             "PENDING" => Ok(Standing::Pending),
             "WAITING" => Ok(Standing::Waiting),
             "ABSENT" => Ok(Standing::Absent),
+            "UNGIVEN" => Ok(Standing::Ungiven),
             "STALE" => Ok(Standing::Stale),
+            word => Err(reply.unknown(word)),
+        }
+    }
+
+    /// Puts a line in doubt, for everybody, that has forgotten a number which it gave. Whether it has.
+    pub async fn disown(&self, number: QueueNumber) -> Result<bool, Error> {
+        let QueueKeys { generation, line, .. } = self.keys;
+        let base = QueueNumber::base(self.epoch).into();
+        let args = [self.epoch(), number.0.into(), base];
+        let mut reply = DISOWN.call(self.on(), [generation, line], args, []).await?;
+        match reply.text()?.as_str() {
+            "DISOWNED" | "STALE" => Ok(true),
+            "OWNED" => Ok(false),
             word => Err(reply.unknown(word)),
         }
     }

@@ -43,11 +43,13 @@ async fn another_number_of_the_same_person_is_absent() {
 #[tokio::test]
 async fn a_number_that_was_never_given_puts_the_line_in_doubt() {
     on_an_open_queue(async |stage| {
-        let ann = stage.joins(1).await;
-        let later = stage.line().place(user(2), stage.nth(2)).await.unwrap();
-        assert_eq!(later, Standing::Stale);
-        assert_eq!(stage.line().place(user(1), ann).await.unwrap(), Standing::Stale);
-        assert!(stage.line().watch().await.unwrap().is_none(), "whoever asks");
+        let (ann, line) = (stage.joins(1).await, stage.line());
+        assert!(!line.disown(ann).await.unwrap());
+        assert_eq!(line.place(user(1), ann).await.unwrap(), Standing::Waiting);
+        assert_eq!(line.place(user(2), stage.nth(2)).await.unwrap(), Standing::Ungiven);
+        assert!(line.disown(stage.nth(2)).await.unwrap());
+        assert_eq!(line.place(user(1), ann).await.unwrap(), Standing::Stale);
+        assert!(line.watch().await.unwrap().is_none(), "whoever asks");
     })
     .await;
 }

@@ -25,8 +25,15 @@ async fn whoever_was_turned_away_is_waited_for_at_most_three_times() {
         stage.is_rebuilt(stage.nth(0)).await;
         let line = stage.line();
         for until in [2_000, 3_000, 4_000] {
-            let longer = Some(NOW + until);
-            assert_eq!(line.rebuild_resume(NOW + until - 1_000, longer).await.unwrap(), NotYet);
+            // However often it is asked for meanwhile, and by whomever: it counts once.
+            for earlier in [900, 500, 100, 1] {
+                let asked = Some(NOW + until - earlier);
+                let now = NOW + until - 1_000 - earlier;
+                assert_eq!(line.rebuild_resume(now, asked).await.unwrap(), NotYet);
+            }
+            let end = NOW + until - 1_000;
+            assert_eq!(line.rebuild_resume(end, Some(NOW + until)).await.unwrap(), NotYet);
+            assert_eq!(line.watch().await.unwrap().unwrap().pause_until, NOW + until);
         }
         assert_eq!(line.rebuild_resume(NOW + 4_000, Some(NOW + 5_000)).await.unwrap(), Yes);
     })

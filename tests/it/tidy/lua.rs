@@ -7,9 +7,8 @@ use super::rust::take_apart;
 use super::{Breaches, Source, read, sources, words};
 
 const BODY_LINES_MAX: usize = 60;
-/// Scripts that make the state agree with what SQL has closed, or look before they do: they run when Redis is out of
-/// memory.
-const GIVE_BACK: [&str; 5] = ["admit_commit", "leave", "place", "release", "settle"];
+/// Scripts that make the state agree with what SQL has closed: they run when Redis is out of memory.
+const GIVE_BACK: [&str; 4] = ["admit_commit", "leave", "release", "settle"];
 /// Commands that change a key.
 const WRITES: [&str; 14] = [
     "SET",

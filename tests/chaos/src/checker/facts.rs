@@ -17,6 +17,7 @@ pub struct Facts<'a> {
     pub rows: &'a Rows,
     /// By their beginning.
     pub ops: Vec<&'a Op>,
+    /// By their beginning.
     pub faults: Vec<&'a Fault>,
     /// By person: requests that may have changed something.
     wishes: HashMap<i64, Vec<&'a Op>>,
@@ -50,6 +51,7 @@ impl<'a> Facts<'a> {
             transfers: HashMap::new(),
             prices: HashMap::new(),
         };
+        facts.faults.sort_by_key(|fault| fault.begun_us);
         facts.ops.sort_by_key(|op| (op.begun_us, op.id));
         for op in facts.ops.iter().filter(|op| op.may_have_happened() && op.call.is_a_wish()) {
             facts.wishes.entry(op.user).or_default().push(op);

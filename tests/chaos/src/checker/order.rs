@@ -114,12 +114,17 @@ pub fn one_place_each(facts: &Facts) -> Finding {
     finding
 }
 
-/// What was committed while a machine failed is known to the line when that is whole again.
+/// What was committed while a machine failed is known to the line when that is whole again, unless it fails once more
+/// before anybody has told it.
 fn known_at(facts: &Facts, at: i64) -> i64 {
-    let during = facts.faults.iter().filter(|fault| {
-        facts.ms(fault.begun_us) - SNAPSHOT_MS <= at && at <= facts.ms(fault.healed_us)
-    });
-    during.map(|fault| facts.ms(fault.healed_us)).fold(at, i64::max)
+    let mut known = at;
+    for fault in &facts.faults {
+        let (begun, healed) = (facts.ms(fault.begun_us), facts.ms(fault.healed_us));
+        if begun - SNAPSHOT_MS <= known && known <= healed {
+            known = healed;
+        }
+    }
+    known
 }
 
 /// Q7: a place that is shown is at least the first, and no more than there are numbers up to it.

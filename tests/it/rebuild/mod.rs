@@ -1,5 +1,7 @@
 //! A line whose Redis was lost: it comes back in the order it had, nobody gets a second turn, and who has one keeps it.
 
+mod doubt;
+
 use std::ops::Deref;
 
 use crate::harness::*;
@@ -190,26 +192,6 @@ stories! {
         again.poll().await.refused(410, "turn_ended");
     }
 
-    /// A token that is newer than the line says enough.
-    async fn a_line_that_was_put_back_gives_no_number_twice(app: &Fragile) {
-        let (_inside, line) = line_of(app, 1).await;
-        let copy = app.redis.copy().await;
-        let ann = app.waiting_buyer().await;
-        app.redis.put_back(copy).await;
-
-        app.clock.advance(std::time::Duration::from_secs(LEASE));
-        rebuilding(&ann.poll().await.ok());
-        app.app.admit_once().await.unwrap();
-        let bob = app.buyer();
-        bob.join().await.ok();
-        for buyer in [&line[0], &ann, &bob] {
-            rebuilding(&buyer.poll().await.ok());
-        }
-        app.pass(PAUSE).await;
-        let places = [line[0].poll().await.waiting(), ann.poll().await.waiting(), bob.poll().await.waiting()];
-        assert_eq!(places, [1, 2, 3]);
-    }
-
     /// Whoever came for his place and was sent away by a limit has to come again before anybody is admitted.
     async fn people_who_were_refused_unread_get_more_time(on: &Database) {
         let redis = PrivateRedis::start().await;
@@ -225,11 +207,26 @@ stories! {
 
         app.pass(1).await;
         assert_eq!(state().await, "rebuilding");
-        app.pass(PAUSE - 1).await;
+        app.pass(PAUSE - 2).await;
         assert_eq!(state().await, "rebuilding");
         app.pass(1).await;
         assert_eq!(state().await, "ok");
         app.finish().await;
+    }
+
+    /// A booking with the token of a lost line is a way to come back like any other.
+    async fn whoever_tries_to_book_has_come_back(app: &Fragile) {
+        let concert = app.hall().await;
+        let (inside, line) = line_of(app, 2).await;
+        wipe(app).await;
+        line[1].poll().await.ok();
+        app.pass(1).await;
+        line[0].hold(concert, ["A-1"]).await.refused(403, "not_admitted");
+        app.pass(PAUSE).await;
+        inside.leave().await.no_content();
+        app.pass(1).await;
+        line[0].poll().await.active();
+        assert_eq!(line[1].poll().await.waiting(), 1);
     }
 
     async fn a_draw_outlives_its_redis(app: &Fragile) {
@@ -264,6 +261,30 @@ stories! {
         places.dedup();
         assert_eq!(places.len(), 4, "each his own: {places:?}");
         assert!(places[3] <= 5 && gone.poll().await.waiting() >= 5, "behind the drawn: {places:?}");
+    }
+
+    /// Who lined up again without his token, and then finds it, has the place that was drawn.
+    async fn a_drawn_place_comes_before_a_later_one(app: &Fragile) {
+        app.operator.tune("main", json!({"mode": "paused"})).await;
+        app.operator.request("POST", "/admin/queues/main/draw").send().await.created();
+        let drawn: Vec<Buyer> = (0..3).map(|_| app.buyer()).collect();
+        for buyer in &drawn {
+            buyer.join().await.ok();
+        }
+        app.operator.tune("main", json!({"mode": "open", "active_max": 0})).await;
+        app.pass(1).await;
+        wipe(app).await;
+        let again = app.buyer_named(drawn[0].user_id);
+        again.join().await.ok();
+        for buyer in &drawn {
+            assert!(buyer.poll().await.ok()["draw_number"].is_number());
+        }
+        app.pass(PAUSE).await;
+        app.operator.tune("main", json!({"active_max": 3})).await;
+        app.pass(1).await;
+        for buyer in &drawn {
+            buyer.poll().await.active();
+        }
     }
 }
 
