@@ -19,7 +19,7 @@ enum Manner {
     /// Holds, and neither pays nor says so.
     Forgets,
     Cancels,
-    /// Shows numbers that are over, or that were never given.
+    /// Shows numbers that are over, or that were never given, and what is another's.
     Forges,
 }
 
@@ -42,6 +42,8 @@ pub struct Person {
     wish: u32,
     seats: Vec<String>,
     last: i64,
+    /// The booking that he paid for last.
+    paid: Option<i64>,
     days: u32,
 }
 
@@ -65,6 +67,7 @@ impl Person {
             wish: 0,
             seats: Vec::new(),
             last: 0,
+            paid: None,
             days: 0,
         }
     }
@@ -147,9 +150,14 @@ impl Person {
         }
         let key = Some(format!("hold-{}", self.wish));
         let seats = self.seats.clone();
-        let told = shop.ask(self.id, Call::Hold { number, concert: CONCERT, seats, key });
+        let concert = CONCERT;
+        let told = shop.ask(self.id, Call::Hold { number, concert, seats, key: key.clone() });
         match told {
             Outcome::Ok { answer: Answer::Held { booking, .. }, .. } => {
+                if self.wish.is_multiple_of(2) {
+                    let seats = vec!["A40".to_owned()];
+                    shop.ask(self.id, Call::Hold { number, concert, seats, key });
+                }
                 self.wish += 1;
                 self.step = Step::Pay(booking);
             }
@@ -176,20 +184,25 @@ impl Person {
             }
             return;
         }
+        if let Some(paid) = self.paid.take().filter(|paid| *paid != booking) {
+            let key = Some(format!("pay-{paid}"));
+            shop.ask(self.id, Call::Pay { booking, key });
+        }
         let key = Some(format!("pay-{booking}"));
         match shop.ask(self.id, Call::Pay { booking, key }) {
             Outcome::Ok { .. } => {
                 self.step = Step::Look(booking);
+                self.paid = Some(booking);
                 self.wish += 1;
             }
             Outcome::Refused { code, .. } if code == "insufficient_balance" => {
                 let key = Some(format!("top-up-{}", self.wish));
                 self.next_ms += 200;
                 shop.now_us += 50_000;
-                if let Outcome::Ok { .. } =
-                    shop.ask(self.id, Call::TopUp { amount: 3 * PRICE, key })
-                {
+                let top_up = Call::TopUp { amount: 3 * PRICE, key: key.clone() };
+                if let Outcome::Ok { .. } = shop.ask(self.id, top_up) {
                     self.wish += 1;
+                    shop.ask(self.id, Call::TopUp { amount: PRICE, key });
                 }
             }
             Outcome::Refused { .. } => self.step = Step::Look(booking),
@@ -203,15 +216,34 @@ impl Person {
         match self.polls % 3 {
             0 => drop(shop.ask(self.id, Call::Booking { booking })),
             1 => drop(shop.ask(self.id, Call::Balance)),
-            _ if self.manner == Manner::Forges && self.polls < 25 => {
-                let number = if self.polls.is_multiple_of(2) { 0 } else { self.last };
-                shop.attack(self.id, Call::Poll { number });
-            }
+            _ if self.manner == Manner::Forges && self.polls < 60 => self.meddle(shop),
             _ if self.days < 2 && self.id % 2 == 0 => {
                 self.days += 1;
                 self.step = Step::Join;
             }
             _ => self.step = Step::Done,
+        }
+    }
+
+    /// Tries what is forged, what is over, what is not there, and what is another's.
+    fn meddle(&self, shop: &mut Shop) {
+        let theirs = shop.rows.bookings.iter().find(|row| row.user_id != self.id);
+        let (booking, theirs) = theirs.map_or((0, 0), |row| (row.id, row.user_id));
+        let (number, seats) = (self.last, vec!["A40".to_owned()]);
+        match self.polls / 3 % 6 {
+            0 => drop(shop.attack(self.id, Call::Poll { number: 0 })),
+            1 => drop(shop.attack(self.id, Call::Poll { number })),
+            2 | 3 => {
+                let booking = if self.polls / 3 % 6 == 2 { booking } else { 9_000_000 };
+                shop.attack(self.id, Call::Pay { booking, key: None });
+                shop.attack(self.id, Call::Cancel { booking });
+                shop.attack(self.id, Call::Booking { booking });
+            }
+            4 => drop(shop.attack_as(self.id, theirs, Call::Pay { booking, key: None })),
+            _ => {
+                let hold = Call::Hold { number, concert: CONCERT, seats, key: None };
+                shop.attack_as(self.id, theirs, hold);
+            }
         }
     }
 }
