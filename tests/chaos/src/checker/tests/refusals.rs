@@ -1,14 +1,23 @@
-//! Days on which somebody is refused who should not be, or is told another reason than the right one. Nothing else is
-//! wrong with them, so that one invariant alone sees it.
+//! Days on which somebody is refused who should not be, is told another reason than the right one, or gets what he was
+//! refused.
 
 #![expect(clippy::ptr_arg, reason = "all have the shape of the table")]
 
 use super::{Altered, ops};
 use crate::history::{Answer, Call, Op, Outcome, Record};
-use crate::rows::Rows;
+use crate::rows::{Booking, Rows, Transfer};
 
 type Did = Option<()>;
 
+/// What was refused was done: the rows say so in more than one way.
+pub const WITH_EFFECT: &[Altered] = &[
+    ("S4", "a hold whose key was used for another is there", reused_hold_is_there),
+    ("S4", "an older token lets go of a newer hold", older_token_lets_go),
+    ("S8", "every request to pay came too late", asked_too_late),
+    ("M4", "a top-up whose key was used for another is there", reused_top_up_is_there),
+];
+
+/// Only what was said is wrong: one invariant alone sees it.
 pub const ALTERED: &[Altered] = &[
     ("I2", "a key that was used is refused for another reason", reuse_told_otherwise),
     ("T2", "another's booking is said to be there", others_booking_is_there),
@@ -16,7 +25,6 @@ pub const ALTERED: &[Altered] = &[
     ("T2", "a missing booking is said to be over", missing_booking_is_over),
     ("T2", "who acts for another is told of his turn", told_of_anothers_turn),
     ("T2", "somebody acts for another", acted_for_another),
-    ("S4", "an older token lets go of a newer hold", older_token_lets_go),
     ("S8", "who pays too late is told that he has too little", late_and_poor),
     ("S8", "a hold is said to be over before its time", over_before_its_time),
     ("S8", "a hold is said to be cancelled, and is not", said_to_be_cancelled),
@@ -38,8 +46,8 @@ fn not_found<'a>(history: &'a mut [Record], rows: &Rows, is_there: bool) -> Opti
 }
 
 fn reuse_told_otherwise(history: &mut Vec<Record>, _: &mut Rows) -> Did {
-    let adds = |op: &&mut Op| matches!(op.call, Call::TopUp { .. });
-    refuse(refused(history, "idempotency_key_reuse").find(adds)?, 422, "invalid_amount")
+    let adds = |call: &Call| matches!(call, Call::TopUp { .. });
+    refuse(reused(history, adds)?, 422, "invalid_amount")
 }
 
 fn others_booking_is_there(history: &mut Vec<Record>, rows: &mut Rows) -> Did {
@@ -67,15 +75,6 @@ fn acted_for_another(history: &mut Vec<Record>, _: &mut Rows) -> Did {
     Some(())
 }
 
-fn older_token_lets_go(history: &mut Vec<Record>, rows: &mut Rows) -> Did {
-    let row = rows.bookings.iter().rfind(|row| row.is("cancelled"))?;
-    let (booking, number) = (row.id, row.turn_seq - 1);
-    for op in ops(history).filter(|op| op.call == Call::Cancel { booking }) {
-        (op.call, op.adversary) = (Call::Leave { number }, true);
-    }
-    Some(())
-}
-
 fn late_and_poor(history: &mut Vec<Record>, _: &mut Rows) -> Did {
     refuse(refused(history, "hold_expired").next()?, 402, "insufficient_balance")
 }
@@ -86,4 +85,43 @@ fn over_before_its_time(history: &mut Vec<Record>, _: &mut Rows) -> Did {
 
 fn said_to_be_cancelled(history: &mut Vec<Record>, _: &mut Rows) -> Did {
     refuse(refused(history, "hold_expired").next()?, 409, "booking_not_held")
+}
+
+/// A request that was refused for its key.
+fn reused(history: &mut [Record], like: fn(&Call) -> bool) -> Option<&mut Op> {
+    refused(history, "idempotency_key_reuse").find(|op| like(&op.call))
+}
+
+fn older_token_lets_go(history: &mut Vec<Record>, rows: &mut Rows) -> Did {
+    let row = rows.bookings.iter().rfind(|row| row.is("cancelled"))?;
+    let (booking, number) = (row.id, row.turn_seq - 1);
+    for op in ops(history).filter(|op| op.call == Call::Cancel { booking }) {
+        (op.call, op.adversary) = (Call::Leave { number }, true);
+    }
+    Some(())
+}
+
+fn reused_top_up_is_there(history: &mut Vec<Record>, rows: &mut Rows) -> Did {
+    let op = reused(history, |call| matches!(call, Call::TopUp { .. }))?;
+    let Call::TopUp { amount, key } = &op.call else { return None };
+    let its = |row: &&mut Transfer| (row.user_id, &row.idem_key) == (op.user, key);
+    rows.transfers.iter_mut().find(its)?.amount = *amount;
+    Some(())
+}
+
+fn reused_hold_is_there(history: &mut Vec<Record>, rows: &mut Rows) -> Did {
+    let op = reused(history, |call| matches!(call, Call::Hold { .. }))?;
+    let Call::Hold { seats, key, .. } = &op.call else { return None };
+    let its = |row: &&mut Booking| (row.user_id, &row.idem_key) == (op.user, key);
+    rows.bookings.iter_mut().find(its)?.seats = seats.join(",");
+    Some(())
+}
+
+fn asked_too_late(history: &mut Vec<Record>, rows: &mut Rows) -> Did {
+    let id = rows.bookings.iter().find(|row| row.is("paid"))?.id;
+    let pays = |op: &&mut Op| matches!(op.call, Call::Pay { booking, .. } if booking == id);
+    for op in ops(history).filter(pays) {
+        (op.begun_us, op.ended_us) = (op.begun_us + 20_000_000, op.ended_us + 20_000_000);
+    }
+    Some(())
 }

@@ -118,6 +118,15 @@ impl Shop {
         self.send((user, Some(named)), true, call)
     }
 
+    /// A while later, and all in vain: the day goes on as if it had not been asked.
+    fn aside(&mut self, ask: impl FnOnce(&mut Self)) {
+        let own = StdRng::seed_from_u64(self.now_us.unsigned_abs());
+        let (now_us, rng) = (self.now_us, std::mem::replace(&mut self.rng, own));
+        self.now_us += 50_000;
+        ask(self);
+        (self.now_us, self.rng) = (now_us, rng);
+    }
+
     fn send(
         &mut self,
         (user, on_behalf_of): (i64, Option<i64>),

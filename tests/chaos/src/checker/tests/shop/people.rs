@@ -156,7 +156,7 @@ impl Person {
             Outcome::Ok { answer: Answer::Held { booking, .. }, .. } => {
                 if self.wish.is_multiple_of(2) {
                     let seats = vec!["A40".to_owned()];
-                    shop.ask(self.id, Call::Hold { number, concert, seats, key });
+                    self.reuse_key(shop, Call::Hold { number, concert, seats, key });
                 }
                 self.wish += 1;
                 self.step = Step::Pay(booking);
@@ -186,7 +186,7 @@ impl Person {
         }
         if let Some(paid) = self.paid.take().filter(|paid| *paid != booking) {
             let key = Some(format!("pay-{paid}"));
-            shop.ask(self.id, Call::Pay { booking, key });
+            self.reuse_key(shop, Call::Pay { booking, key });
         }
         let key = Some(format!("pay-{booking}"));
         match shop.ask(self.id, Call::Pay { booking, key }) {
@@ -202,12 +202,17 @@ impl Person {
                 let top_up = Call::TopUp { amount: 3 * PRICE, key: key.clone() };
                 if let Outcome::Ok { .. } = shop.ask(self.id, top_up) {
                     self.wish += 1;
-                    shop.ask(self.id, Call::TopUp { amount: PRICE, key });
+                    self.reuse_key(shop, Call::TopUp { amount: PRICE, key });
                 }
             }
             Outcome::Refused { .. } => self.step = Step::Look(booking),
             Outcome::Unknown { .. } => {}
         }
+    }
+
+    /// With a key that was good for something else.
+    fn reuse_key(&self, shop: &mut Shop, call: Call) {
+        shop.aside(|shop| drop(shop.ask(self.id, call)));
     }
 
     /// Reads what he has; then he is content, or tries what does not belong to him.
@@ -216,7 +221,11 @@ impl Person {
         match self.polls % 3 {
             0 => drop(shop.ask(self.id, Call::Booking { booking })),
             1 => drop(shop.ask(self.id, Call::Balance)),
-            _ if self.manner == Manner::Forges && self.polls < 60 => self.meddle(shop),
+            _ if self.manner == Manner::Forges && self.polls < 25 => {
+                let number = if self.polls.is_multiple_of(2) { 0 } else { self.last };
+                shop.attack(self.id, Call::Poll { number });
+                shop.aside(|shop| self.meddle(shop));
+            }
             _ if self.days < 2 && self.id % 2 == 0 => {
                 self.days += 1;
                 self.step = Step::Join;
@@ -225,25 +234,17 @@ impl Person {
         }
     }
 
-    /// Tries what is forged, what is over, what is not there, and what is another's.
+    /// Tries what is another's, and what is not there.
     fn meddle(&self, shop: &mut Shop) {
         let theirs = shop.rows.bookings.iter().find(|row| row.user_id != self.id);
-        let (booking, theirs) = theirs.map_or((0, 0), |row| (row.id, row.user_id));
-        let (number, seats) = (self.last, vec!["A40".to_owned()]);
-        match self.polls / 3 % 6 {
-            0 => drop(shop.attack(self.id, Call::Poll { number: 0 })),
-            1 => drop(shop.attack(self.id, Call::Poll { number })),
-            2 | 3 => {
-                let booking = if self.polls / 3 % 6 == 2 { booking } else { 9_000_000 };
-                shop.attack(self.id, Call::Pay { booking, key: None });
-                shop.attack(self.id, Call::Cancel { booking });
-                shop.attack(self.id, Call::Booking { booking });
-            }
-            4 => drop(shop.attack_as(self.id, theirs, Call::Pay { booking, key: None })),
-            _ => {
-                let hold = Call::Hold { number, concert: CONCERT, seats, key: None };
-                shop.attack_as(self.id, theirs, hold);
-            }
+        let Some((theirs, owner)) = theirs.map(|row| (row.id, row.user_id)) else { return };
+        for booking in [theirs, 9_000_000] {
+            shop.attack(self.id, Call::Pay { booking, key: None });
+            shop.attack(self.id, Call::Cancel { booking });
+            shop.attack(self.id, Call::Booking { booking });
         }
+        let (number, seats) = (self.last, vec!["A40".to_owned()]);
+        shop.attack_as(self.id, owner, Call::Pay { booking: theirs, key: None });
+        shop.attack_as(self.id, owner, Call::Hold { number, concert: CONCERT, seats, key: None });
     }
 }
