@@ -207,8 +207,7 @@ pub fn sales_are_within_holds(facts: &Facts) -> Finding {
     for op in facts.ops.iter().filter(pays) {
         let Some(booking) = facts.own_booking(op) else { continue };
         finding.unless(is_told_in_time(facts, op, booking), || {
-            let expires_at = booking.expires_at;
-            format!("request {}: {booking:?} ran out at {expires_at}: {:?}", op.id, op.outcome)
+            format!("request {}: {:?} to who pays for {booking:?}", op.id, op.outcome)
         });
     }
     finding
