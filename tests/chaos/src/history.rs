@@ -49,6 +49,9 @@ pub struct Op {
     /// Who asks is up to no good: he presents what is over, or is not his.
     #[serde(default)]
     pub adversary: bool,
+    /// The person that the body names, where it is not who asks: nobody may act for him.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<i64>,
     pub call: Call,
     pub outcome: Outcome,
 }

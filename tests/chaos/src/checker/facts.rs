@@ -53,7 +53,10 @@ impl<'a> Facts<'a> {
         };
         facts.faults.sort_by_key(|fault| fault.begun_us);
         facts.ops.sort_by_key(|op| (op.begun_us, op.id));
-        for op in facts.ops.iter().filter(|op| op.may_have_happened() && op.call.is_a_wish()) {
+        // Who names another has asked for nothing, whatever comes of it.
+        let wishes =
+            |op: &&&Op| op.may_have_happened() && op.call.is_a_wish() && op.on_behalf_of.is_none();
+        for op in facts.ops.iter().filter(wishes) {
             facts.wishes.entry(op.user).or_default().push(op);
         }
         for turn in rows.turns.iter().filter(|turn| turn.queue_id == queue.id) {
@@ -105,6 +108,12 @@ impl<'a> Facts<'a> {
         self.wishes.get(&user).into_iter().flatten().copied()
     }
 
+    /// The booking that a request is about, if it is his who asks.
+    pub fn own_booking(&self, op: &Op) -> Option<&'a Booking> {
+        let booking = self.bookings.get(&op.call.booking()?).copied();
+        booking.filter(|row| row.user_id == op.user)
+    }
+
     /// Whether a number is over for its owner by an instant: its row is closed, or a later turn has outlived it.
     pub fn is_finished(&self, user: i64, number: i64, ms: i64) -> bool {
         let closed = |turn: &&Turn| turn.ended_at.is_some_and(|ended| ended <= ms);
@@ -145,12 +154,30 @@ impl Op {
     pub fn is_unknown(&self) -> bool {
         matches!(self.outcome, Outcome::Unknown { .. })
     }
+
+    /// The code with which it was refused.
+    pub fn refusal(&self) -> Option<&str> {
+        match &self.outcome {
+            Outcome::Refused { code, .. } => Some(code),
+            _ => None,
+        }
+    }
 }
 
 impl Call {
     /// It asks for a change of seats, money or turns, and does not only look.
     fn is_a_wish(&self) -> bool {
         !matches!(self, Self::Join | Self::Poll { .. } | Self::Balance | Self::Booking { .. })
+    }
+
+    /// The booking that it is about.
+    pub fn booking(&self) -> Option<i64> {
+        match self {
+            Self::Cancel { booking } | Self::Pay { booking, .. } | Self::Booking { booking } => {
+                Some(*booking)
+            }
+            _ => None,
+        }
     }
 }
 

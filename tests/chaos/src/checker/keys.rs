@@ -1,7 +1,7 @@
 //! I1 to I3: a request that is sent again is answered again, and does nothing again. That scripts of Redis can be played
 //! twice (I4) is not judged here: a history does not show them.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use super::Finding;
 use super::facts::Facts;
@@ -26,32 +26,39 @@ pub fn a_key_has_one_answer(facts: &Facts) -> Finding {
     finding
 }
 
-/// I2: a key is good for one request; another one is refused, and no request is refused for a key that is its own. That
-/// a refusal has no effect is S4's and M4's.
+/// I2: a key is good for one request; another one is refused for that reason, and no request is refused for a key that is
+/// its own. That a refusal has no effect is S3's, S4's and M4's.
 pub fn a_key_is_for_one_request(facts: &Facts) -> Finding {
     let mut finding = Finding::default();
-    let mut used: HashMap<Named, BTreeSet<String>> = HashMap::new();
+    // What each key was good for first, and when that was told.
+    let mut used: HashMap<Named, (i64, String)> = HashMap::new();
     let mut asked: HashMap<Named, Vec<(&Op, String)>> = HashMap::new();
     for op in facts.ops.iter().filter(|op| op.may_have_happened()) {
         let Some((named, wish)) = keyed(op) else { continue };
         if op.answer().is_some() {
-            used.entry(named).or_default().insert(wish.clone());
+            let (told_us, first) = used.entry(named).or_insert((op.ended_us, wish.clone()));
+            *told_us = op.ended_us.min(*told_us);
+            finding.unless(*first == wish, || {
+                format!("request {}: {named:?} was good for {first} and {wish}", op.id)
+            });
         }
         asked.entry(named).or_default().push((op, wish));
     }
-    for (named, wishes) in used {
-        finding.unless(wishes.len() == 1, || format!("{named:?} was good for {wishes:?}"));
-    }
     for op in &facts.ops {
-        let (Some((named, wish)), Outcome::Refused { code, .. }) = (keyed(op), &op.outcome) else {
-            continue;
-        };
+        let (Some((named, wish)), Some(code)) = (keyed(op), op.refusal()) else { continue };
         if code == "idempotency_key_reuse" {
             let is_another =
                 |(other, asked): &(&Op, String)| *asked != wish && other.begun_us < op.ended_us;
             let was_used = asked.get(&named).is_some_and(|asked| asked.iter().any(is_another));
             finding.unless(was_used, || {
                 format!("request {}: {named:?} was used for nothing else", op.id)
+            });
+        } else if let Some((told_us, first)) = used.get(&named) {
+            let is_another = *told_us < op.begun_us && *first != wish;
+            // A booking that is not his is missing, whatever the key.
+            let is_his = op.call.booking().is_none() || facts.own_booking(op).is_some();
+            finding.unless(!(is_another && is_his), || {
+                format!("request {}: {named:?} was used for {first}: {code}", op.id)
             });
         }
     }

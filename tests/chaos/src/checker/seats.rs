@@ -187,7 +187,8 @@ pub fn bookings_are_whole(facts: &Facts) -> Finding {
     finding
 }
 
-/// S8: what was paid was paid while it was held, and every seat of it says so.
+/// S8: what was paid was paid while it was held, and every seat of it says so; and who pays too late, and he alone, is
+/// told that.
 pub fn sales_are_within_holds(facts: &Facts) -> Finding {
     let mut finding = Finding::default();
     for booking in facts.rows.bookings.iter().filter(|booking| booking.is("paid")) {
@@ -202,7 +203,36 @@ pub fn sales_are_within_holds(facts: &Facts) -> Finding {
             format!("booking {} is paid, and its seats do not say so", booking.id)
         });
     }
+    let pays = |op: &&&Op| matches!(op.call, Call::Pay { .. }) && op.on_behalf_of.is_none();
+    for op in facts.ops.iter().filter(pays) {
+        let Some(booking) = facts.own_booking(op) else { continue };
+        finding.unless(is_told_in_time(facts, op, booking), || {
+            format!("request {}: {:?} to who pays for {booking:?}", op.id, op.outcome)
+        });
+    }
     finding
+}
+
+/// Whether a payment was answered as the end of its hold wants it.
+fn is_told_in_time(facts: &Facts, op: &Op, booking: &Booking) -> bool {
+    let slack = facts.epsilon_ms();
+    let is_late = |op: &Op| facts.ms(op.begun_us) > booking.expires_at + slack;
+    match op.refusal() {
+        Some("hold_expired") => {
+            // Where clocks differ another instance may still have taken the money.
+            let stays = !booking.is("cancelled") && !booking.is("paid") || facts.run.skew_ms > 0;
+            booking.expires_at <= facts.ms(op.ended_us) + slack && stays
+        }
+        Some("booking_not_held") => booking.is("cancelled"),
+        Some("idempotency_key_reuse") => true,
+        Some(_) => !is_late(op),
+        None if op.is_unknown() => true,
+        // A receipt may be asked for at any time, if an earlier request has paid.
+        None => facts.wishes(booking.user_id).any(|wish| {
+            matches!(wish.call, Call::Pay { booking: paid, .. } if paid == booking.id)
+                && !is_late(wish)
+        }),
+    }
 }
 
 /// S9: nobody has more seats of a concert than he may, neither in the end nor when one of his bookings was made.

@@ -21,6 +21,9 @@ use crate::recorder::Recorder;
 use archive::Archive;
 use shop::Shop;
 
+/// Until the end of a turn is written down where machines fail.
+const SETTLED: Duration = Duration::from_secs(2);
+
 /// Where an instance is reached; it stays there over restarts.
 #[derive(Clone, Debug)]
 pub struct Door {
@@ -69,6 +72,8 @@ pub(crate) struct World {
     /// Nobody new comes.
     closing: AtomicBool,
     next_user: AtomicI64,
+    /// How long seats are held.
+    hold: Duration,
     seed: u64,
 }
 
@@ -81,13 +86,15 @@ impl Crowd {
         recorder: Recorder,
         size: usize,
     ) -> anyhow::Result<Self> {
+        let ms = |ms: i64| Duration::from_millis(ms.unsigned_abs());
         let world = Arc::new(World {
             shop: Shop::new(doors, run.queue.clone(), recorder)?,
             sales,
-            archive: Archive::default(),
+            archive: Archive::new(ms(run.session_ms + run.hold_ms) + SETTLED, run.seed),
             progress: Progress::default(),
             closing: AtomicBool::new(false),
             next_user: AtomicI64::new(1),
+            hold: ms(run.hold_ms),
             seed: run.seed,
         });
         let (mut buyers, mut others) = (JoinSet::new(), JoinSet::new());

@@ -41,6 +41,20 @@ pub struct Who {
     pub user: i64,
     pub token: Option<Token>,
     pub adversary: bool,
+    /// Whom he names in his body, where it is not himself.
+    pub on_behalf_of: Option<i64>,
+}
+
+impl Who {
+    /// Somebody who asks for himself.
+    pub fn honest(user: i64) -> Self {
+        Self { user, token: None, adversary: false, on_behalf_of: None }
+    }
+
+    /// Somebody who is up to no good.
+    pub fn adversary(user: i64, token: Token) -> Self {
+        Self { user, token: Some(token), adversary: true, on_behalf_of: None }
+    }
 }
 
 /// What somebody was answered.
@@ -105,13 +119,14 @@ impl Shop {
             begun_us,
             ended_us: begun_us,
             adversary: who.adversary,
+            on_behalf_of: who.on_behalf_of,
             call: call.clone(),
             outcome: Outcome::Unknown { status: None, code: None, why: "abandoned".to_owned() },
         }
     }
 
     async fn send(&self, door: &Door, who: &Who, call: &Call) -> Result<(u16, Value), String> {
-        let user = who.user;
+        let user = who.on_behalf_of.unwrap_or(who.user);
         let (method, path, body, key) = match call {
             Call::Join => ("GET", format!("/token/{user}?queue={}", self.queue), None, None),
             Call::Poll { .. } => ("GET", "/queue".to_owned(), None, None),
@@ -258,8 +273,7 @@ mod tests {
     use super::*;
 
     fn read_as(call: &Call, status: u16, body: &Value) -> Outcome {
-        let who = Who { user: 1, token: None, adversary: false };
-        read(call, &who, status, body).0
+        read(call, &Who::honest(1), status, body).0
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 mod counter;
 mod order;
+mod refusals;
 mod shop;
+
+use std::collections::BTreeSet;
 
 use super::verdict;
 use crate::history::{Op, Record};
@@ -11,8 +14,10 @@ use crate::rows::Rows;
 /// Some seeds, for no single day has everything in every order.
 const SEEDS: std::ops::Range<u64> = 1..25;
 
-/// A way to make a day wrong: the invariant it breaks, what was done, and how. It says whether it found a place for it.
-type Altered = (&'static str, &'static str, fn(&mut Vec<Record>, &mut Rows) -> Option<()>);
+/// A way to make a day wrong. It says whether it found a place for it.
+type Alter = fn(&mut Vec<Record>, &mut Rows) -> Option<()>;
+/// The invariant it breaks, what was done, and how.
+type Altered = (&'static str, &'static str, Alter);
 
 #[test]
 fn the_days_of_the_shop_have_something_of_everything() {
@@ -47,18 +52,39 @@ fn a_correct_day_breaks_nothing() {
 #[test]
 fn each_altered_day_is_found_out() {
     let mut missed = Vec::new();
-    for (invariant, what, alter) in order::ALTERED.iter().chain(counter::ALTERED).copied() {
+    let altered = order::ALTERED.iter().chain(counter::ALTERED).chain(refusals::WITH_EFFECT);
+    for (invariant, what, alter) in altered.copied() {
         for seed in 1..4 {
-            let (mut history, mut rows) = shop::day(seed);
-            let altered = alter(&mut history, &mut rows).is_some();
-            let verdict = verdict(&history, &rows);
-            let seen = verdict.violations.iter().any(|broken| broken.invariant == invariant);
-            if !(altered && seen) {
+            let (altered, broken) = broken_by(alter, seed);
+            if !(altered && broken.contains(invariant)) {
                 missed.push(format!("{invariant} {what}, seed {seed}, altered: {altered}"));
             }
         }
     }
     assert!(missed.is_empty(), "{missed:#?}");
+}
+
+#[test]
+fn a_wrong_refusal_breaks_its_invariant_and_no_other() {
+    let mut missed = Vec::new();
+    for (invariant, what, alter) in refusals::ALTERED.iter().copied() {
+        for seed in 1..4 {
+            let (altered, broken) = broken_by(alter, seed);
+            if !(altered && broken == BTreeSet::from([invariant])) {
+                let found = format!("altered: {altered}, broken: {broken:?}");
+                missed.push(format!("{invariant} {what}, seed {seed}, {found}"));
+            }
+        }
+    }
+    assert!(missed.is_empty(), "{missed:#?}");
+}
+
+/// Whether a day could be altered, and what that broke.
+fn broken_by(alter: Alter, seed: u64) -> (bool, BTreeSet<&'static str>) {
+    let (mut history, mut rows) = shop::day(seed);
+    let altered = alter(&mut history, &mut rows).is_some();
+    let verdict = verdict(&history, &rows);
+    (altered, verdict.violations.iter().map(|broken| broken.invariant).collect())
 }
 
 /// The requests of a history, to be altered.

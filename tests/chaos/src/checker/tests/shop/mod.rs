@@ -105,21 +105,41 @@ impl Shop {
 
     /// Sends a request: it is served, or lost on its way, or its answer is.
     fn ask(&mut self, user: i64, call: Call) -> Outcome {
-        self.send(user, false, call)
+        self.send((user, None), false, call)
     }
 
     /// The same, by somebody who is up to no good.
     fn attack(&mut self, user: i64, call: Call) -> Outcome {
-        self.send(user, true, call)
+        self.send((user, None), true, call)
     }
 
-    fn send(&mut self, user: i64, adversary: bool, call: Call) -> Outcome {
+    /// The same, and his body names another person.
+    fn attack_as(&mut self, user: i64, named: i64, call: Call) -> Outcome {
+        self.send((user, Some(named)), true, call)
+    }
+
+    /// A while later, and all in vain: the day goes on as if it had not been asked.
+    fn aside(&mut self, ask: impl FnOnce(&mut Self)) {
+        let own = StdRng::seed_from_u64(self.now_us.unsigned_abs());
+        let (now_us, rng) = (self.now_us, std::mem::replace(&mut self.rng, own));
+        self.now_us += 50_000;
+        ask(self);
+        (self.now_us, self.rng) = (now_us, rng);
+    }
+
+    fn send(
+        &mut self,
+        (user, on_behalf_of): (i64, Option<i64>),
+        adversary: bool,
+        call: Call,
+    ) -> Outcome {
         self.now_us += 3;
         let (there, back) =
             (self.rng.random_range(200..20_000), self.rng.random_range(200..20_000));
         let lost = Outcome::Unknown { status: None, code: None, why: "reset".to_owned() };
         let outcome = match self.rng.random_range(0..30) {
             0 => lost,
+            _ if on_behalf_of.is_some() => refused(403, "user_mismatch"),
             1 => {
                 self.serve(user, &call);
                 lost
@@ -134,6 +154,7 @@ impl Shop {
             begun_us: self.now_us - there,
             ended_us: self.now_us + back,
             adversary,
+            on_behalf_of,
             call,
             outcome: outcome.clone(),
         }));

@@ -19,7 +19,7 @@ enum Manner {
     /// Holds, and neither pays nor says so.
     Forgets,
     Cancels,
-    /// Shows numbers that are over, or that were never given.
+    /// Shows numbers that are over, or that were never given, and what is another's.
     Forges,
 }
 
@@ -42,6 +42,8 @@ pub struct Person {
     wish: u32,
     seats: Vec<String>,
     last: i64,
+    /// The booking that he paid for last.
+    paid: Option<i64>,
     days: u32,
 }
 
@@ -65,6 +67,7 @@ impl Person {
             wish: 0,
             seats: Vec::new(),
             last: 0,
+            paid: None,
             days: 0,
         }
     }
@@ -147,9 +150,14 @@ impl Person {
         }
         let key = Some(format!("hold-{}", self.wish));
         let seats = self.seats.clone();
-        let told = shop.ask(self.id, Call::Hold { number, concert: CONCERT, seats, key });
+        let concert = CONCERT;
+        let told = shop.ask(self.id, Call::Hold { number, concert, seats, key: key.clone() });
         match told {
             Outcome::Ok { answer: Answer::Held { booking, .. }, .. } => {
+                if self.wish.is_multiple_of(2) {
+                    let seats = vec!["A40".to_owned()];
+                    self.reuse_key(shop, Call::Hold { number, concert, seats, key });
+                }
                 self.wish += 1;
                 self.step = Step::Pay(booking);
             }
@@ -176,25 +184,35 @@ impl Person {
             }
             return;
         }
+        if let Some(paid) = self.paid.take().filter(|paid| *paid != booking) {
+            let key = Some(format!("pay-{paid}"));
+            self.reuse_key(shop, Call::Pay { booking, key });
+        }
         let key = Some(format!("pay-{booking}"));
         match shop.ask(self.id, Call::Pay { booking, key }) {
             Outcome::Ok { .. } => {
                 self.step = Step::Look(booking);
+                self.paid = Some(booking);
                 self.wish += 1;
             }
             Outcome::Refused { code, .. } if code == "insufficient_balance" => {
                 let key = Some(format!("top-up-{}", self.wish));
                 self.next_ms += 200;
                 shop.now_us += 50_000;
-                if let Outcome::Ok { .. } =
-                    shop.ask(self.id, Call::TopUp { amount: 3 * PRICE, key })
-                {
+                let top_up = Call::TopUp { amount: 3 * PRICE, key: key.clone() };
+                if let Outcome::Ok { .. } = shop.ask(self.id, top_up) {
                     self.wish += 1;
+                    self.reuse_key(shop, Call::TopUp { amount: PRICE, key });
                 }
             }
             Outcome::Refused { .. } => self.step = Step::Look(booking),
             Outcome::Unknown { .. } => {}
         }
+    }
+
+    /// With a key that was good for something else.
+    fn reuse_key(&self, shop: &mut Shop, call: Call) {
+        shop.aside(|shop| drop(shop.ask(self.id, call)));
     }
 
     /// Reads what he has; then he is content, or tries what does not belong to him.
@@ -206,6 +224,7 @@ impl Person {
             _ if self.manner == Manner::Forges && self.polls < 25 => {
                 let number = if self.polls.is_multiple_of(2) { 0 } else { self.last };
                 shop.attack(self.id, Call::Poll { number });
+                shop.aside(|shop| self.meddle(shop));
             }
             _ if self.days < 2 && self.id % 2 == 0 => {
                 self.days += 1;
@@ -213,5 +232,19 @@ impl Person {
             }
             _ => self.step = Step::Done,
         }
+    }
+
+    /// Tries what is another's, and what is not there.
+    fn meddle(&self, shop: &mut Shop) {
+        let theirs = shop.rows.bookings.iter().find(|row| row.user_id != self.id);
+        let Some((theirs, owner)) = theirs.map(|row| (row.id, row.user_id)) else { return };
+        for booking in [theirs, 9_000_000] {
+            shop.attack(self.id, Call::Pay { booking, key: None });
+            shop.attack(self.id, Call::Cancel { booking });
+            shop.attack(self.id, Call::Booking { booking });
+        }
+        let (number, seats) = (self.last, vec!["A40".to_owned()]);
+        shop.attack_as(self.id, owner, Call::Pay { booking: theirs, key: None });
+        shop.attack_as(self.id, owner, Call::Hold { number, concert: CONCERT, seats, key: None });
     }
 }
