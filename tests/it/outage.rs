@@ -219,6 +219,27 @@ stories_on_postgres! {
         far.stop().await;
     }
 
+    /// Nobody says that it is gone, so nobody would ever hear that it is not coming back.
+    async fn a_database_that_vanishes_without_a_word_stops_nobody_for_long(app: &TestApp) {
+        let wire = Wire::to(app.setting("USHER_DATABASE_URL")).await;
+        let far = app.another_instance_over(&wire).await;
+        app.one_at_a_time().await;
+        let line = [app.waiting_buyer().await, app.waiting_buyer().await];
+        app.operator.tune("main", json!({"active_max": 9, "rate_per_second": 1, "burst": 1})).await;
+        far.app.queue.refresh().await.unwrap();
+        app.clock.advance(Duration::from_secs(1));
+
+        wire.fall_silent_at_next_commit();
+        let ticked = tokio::time::timeout(Duration::from_secs(30), far.app.admit_once()).await;
+        ticked.expect("it is given up").expect("and done again over another connection");
+        line[1].at(&far).poll().await.active();
+
+        wire.fall_silent_at_next_commit();
+        outcome_unknown(line[1].at(&far).top_up_with_key(PRICE, "k").await);
+        assert_eq!(line[1].at(&far).top_up_with_key(PRICE, "k").await.ok()["balance"], PRICE);
+        far.stop().await;
+    }
+
     async fn without_sql_nothing_is_granted(app: &TestApp) {
         let concert = app.hall().await;
         let ann = app.rich_buyer(PRICE).await;

@@ -1,7 +1,6 @@
 //! A wire between a server and PostgreSQL that loses one answer when a story says so.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -10,10 +9,19 @@ use tokio::task::JoinSet;
 /// PostgreSQL's protocol for it. The driver sends it by itself, so it is what one read reads.
 const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
 
+/// What becomes of the next COMMIT.
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Loss {
+    #[default]
+    None,
+    Answer,
+    Everything,
+}
+
 /// Passes everything on, both ways, until a COMMIT is to be lost. Dropped, it is cut.
 pub struct Wire {
     url: String,
-    loses_commit: Arc<AtomicBool>,
+    next_commit: Arc<Mutex<Loss>>,
     _open: JoinSet<()>,
 }
 
@@ -24,10 +32,10 @@ impl Wire {
         let (server, database) = rest.split_once('/').expect("a URL names its database");
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("{user}@{}/{database}", listener.local_addr().unwrap());
-        let loses_commit = Arc::new(AtomicBool::new(false));
+        let next_commit = Arc::new(Mutex::default());
         let mut open = JoinSet::new();
-        open.spawn(accept(listener, server.to_owned(), loses_commit.clone()));
-        Wire { url, loses_commit, _open: open }
+        open.spawn(accept(listener, server.to_owned(), next_commit.clone()));
+        Wire { url, next_commit, _open: open }
     }
 
     pub fn url(&self) -> &str {
@@ -36,16 +44,21 @@ impl Wire {
 
     /// The database does the next COMMIT, and nobody hears of it: the connection breaks before the answer.
     pub fn lose_next_commit(&self) {
-        self.loses_commit.store(true, Ordering::SeqCst);
+        *self.next_commit.lock().unwrap() = Loss::Answer;
+    }
+
+    /// From the next COMMIT on its connection is dead, and nobody is told: as if the machine behind it were gone.
+    pub fn fall_silent_at_next_commit(&self) {
+        *self.next_commit.lock().unwrap() = Loss::Everything;
     }
 }
 
-async fn accept(listener: TcpListener, server: String, loses_commit: Arc<AtomicBool>) {
+async fn accept(listener: TcpListener, server: String, next_commit: Arc<Mutex<Loss>>) {
     let mut open = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         let server = TcpStream::connect(&server).await.unwrap();
-        let loses_commit = loses_commit.clone();
-        open.spawn(async move { drop(pass(client, server, &loses_commit).await) });
+        let next_commit = next_commit.clone();
+        open.spawn(async move { drop(pass(client, server, &next_commit).await) });
     }
 }
 
@@ -53,15 +66,20 @@ async fn accept(listener: TcpListener, server: String, loses_commit: Arc<AtomicB
 async fn pass(
     mut client: TcpStream,
     mut server: TcpStream,
-    loses_commit: &AtomicBool,
+    next_commit: &Mutex<Loss>,
 ) -> std::io::Result<()> {
     let (mut said, mut answered) = ([0; 8_192], [0; 8_192]);
     loop {
         tokio::select! {
             length = client.read(&mut said) => {
                 let said = &said[..length?];
+                let is_commit = said == COMMIT;
+                let loss = if is_commit { std::mem::take(&mut *next_commit.lock().unwrap()) } else { Loss::None };
+                if loss == Loss::Everything {
+                    std::future::pending::<()>().await;
+                }
                 server.write_all(said).await?;
-                if said == COMMIT && loses_commit.swap(false, Ordering::SeqCst) {
+                if loss == Loss::Answer {
                     // It is done when the answer is here; the answer goes no further.
                     return server.read(&mut answered).await.map(drop);
                 }
