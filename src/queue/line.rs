@@ -17,15 +17,13 @@ use super::pace::Regime;
 use super::place::Reason;
 use super::policy::Mode;
 use super::redis::Figures;
-use super::snapshot::Snapshot;
+use super::snapshot::{SNAPSHOT_MS, Snapshot};
 use super::sql::Queue;
 use crate::concert::Stock;
 use crate::ids::{Epoch, QueueNumber};
 use crate::recent::{Recent, Renewal};
 use crate::redis::keys::QueueKeys;
 
-/// Polls are answered from figures at most this old.
-pub const SNAPSHOT_MS: i64 = 100;
 /// How long people are told that the rate was lowered: each of them asks within it.
 const LOWERED_MS: i64 = 60_000;
 /// A queue that nobody has asked for this long is left alone by the ticks.

@@ -237,7 +237,7 @@ impl Queues {
     fn fresh_snapshot(&self, line: &Line, came: i64) -> Option<()> {
         let at = line.snapshot_at();
         // A clock that was put back makes no look young.
-        (came - at < line::SNAPSHOT_MS && at <= self.clock.now_ms()).then_some(())
+        (came - at < snapshot::SNAPSHOT_MS && at <= self.clock.now_ms()).then_some(())
     }
 
     async fn look_again(&self, line: &Line, came: i64) -> Result<(), Error> {

@@ -4,10 +4,12 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::line::SNAPSHOT_MS;
 use super::pace::Pace;
 use super::redis::Figures;
 use crate::ids::{Epoch, QueueNumber};
+
+/// Polls are answered from figures at most this old.
+pub(super) const SNAPSHOT_MS: i64 = 100;
 
 /// Whether the state of a queue in Redis is certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
