@@ -56,7 +56,7 @@ impl Sql {
         let movement = Movement { kind: TransferKind::TopUp, amount: wish.amount };
         let recorded = Recorded {
             user: wish.user,
-            version: account.as_ref().map_or(0, |account| account.version) + 1,
+            version: following(account.as_ref().map_or(0, |account| account.version))?,
             movement,
             balance_after: movement.applied_to(account.map_or(0, |account| account.balance))?,
             reference: chance::name(),
@@ -149,6 +149,11 @@ impl Transfer {
             at: row.at,
         })
     }
+}
+
+/// The version of an account after its next movement.
+fn following(version: i64) -> Result<i64, Error> {
+    version.checked_add(1).ok_or_else(|| Error::bug("an account has no version left"))
 }
 
 async fn locked_account(

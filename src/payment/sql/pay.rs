@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use serde_json::json;
 
-use super::Recorded;
+use super::{Recorded, following};
 use super::seen::{BOOKING, Seen, see};
 use crate::booking::{Booking, BookingStatus, missing};
 use crate::clock::Clock;
@@ -196,7 +196,7 @@ impl Seen {
         let movement = Movement { kind: TransferKind::Purchase, amount: booking.amount };
         let recorded = Recorded {
             user: wish.user,
-            version: version + 1,
+            version: following(version)?,
             movement,
             balance_after: movement.applied_to(balance)?,
             reference,

@@ -111,7 +111,8 @@ async fn lock_claims(
     let statement = sql.statement(&lock, [list(bookings)]);
     let mut claimed = HashMap::new();
     for row in transaction.query_all_raw(statement).await.map_err(from_db)? {
-        *claimed.entry(get(&row, "booking_id")?).or_default() += 1;
+        let seats: &mut usize = claimed.entry(get(&row, "booking_id")?).or_default();
+        *seats = seats.saturating_add(1);
     }
     Ok(claimed)
 }
