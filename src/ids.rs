@@ -9,7 +9,6 @@ use crate::error::{Code, Error};
 
 /// The largest id that every JSON reader can hold exactly.
 pub const ID_MAX: i64 = (1 << 53) - 1;
-/// The most seats one list may name, whatever the policy: it bounds the work of a parse.
 const SEAT_ID_CHARS_MAX: usize = 16;
 const QUEUE_NAME_CHARS_MAX: usize = 32;
 const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;

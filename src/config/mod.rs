@@ -168,13 +168,13 @@ impl Config {
     }
 }
 
-/// The settings of the process's environment, and whatever else has their prefix.
 /// Where this process is to die, for a test of what is left then.
 #[cfg(debug_assertions)]
 pub fn crash_at() -> Option<String> {
     std::env::var("CRASH_AT").ok()
 }
 
+/// The settings of the process's environment, and whatever else has their prefix.
 fn environment() -> Result<Vec<(String, String)>, Problems> {
     let (mut settings, mut problems) = (Vec::new(), Vec::new());
     for (name, value) in std::env::vars_os() {
