@@ -37,6 +37,7 @@ const ADDRESS_BURST: NonZeroU32 = NonZeroU32::new(600).expect("600 is not 0");
 pub struct Limits {
     users: Option<DefaultKeyedRateLimiter<UserId>>,
     addresses: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    /// As IPv4 where they are, however a listener of both kinds writes them.
     trusted_proxies: Vec<IpAddr>,
     /// How many event streams each person has open.
     streams: Arc<Mutex<HashMap<UserId, u32>>>,
@@ -68,7 +69,7 @@ impl Limits {
         Self {
             users: config.rate_limits.then(users),
             addresses: config.rate_limits.then(addresses),
-            trusted_proxies: config.trusted_proxies.clone(),
+            trusted_proxies: config.trusted_proxies.iter().map(IpAddr::to_canonical).collect(),
             streams: Arc::default(),
         }
     }
@@ -107,19 +108,28 @@ impl Limits {
         }
     }
 
-    /// The socket's address, unless it is a proxy of ours: then the nearest address that is not.
+    /// The socket's address, unless it is a proxy of ours: then whom that proxy heard, and so on. Whatever stands before a
+    /// hop that cannot be read may be anybody's invention, so the proxy that told of it is the nearest that is known.
     fn address(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
-        if !self.trusted_proxies.contains(&peer.ip()) {
-            return peer.ip();
+        let forwarded = headers.get_all("x-forwarded-for").iter();
+        let hops = forwarded.flat_map(|list| list.as_bytes().split(|byte| *byte == b','));
+        let mut hops = hops.rev().map(hop);
+        let mut known = peer.ip().to_canonical();
+        while self.trusted_proxies.contains(&known)
+            && let Some(Some(before)) = hops.next()
+        {
+            known = before;
         }
-        let forwarded =
-            headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-        let hops: Vec<IpAddr> = forwarded
-            .flat_map(|list| list.split(','))
-            .filter_map(|hop| hop.trim().parse().ok())
-            .collect();
-        hops.into_iter().rev().find(|hop| !self.trusted_proxies.contains(hop)).unwrap_or(peer.ip())
+        known
     }
+}
+
+/// One hop of a list: an address, with or without the port that it came from.
+fn hop(text: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(text).ok()?.trim();
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse().or_else(|_| text.parse().map(|socket: SocketAddr| socket.ip()));
+    Some(address.ok()?.to_canonical())
 }
 
 fn too_many(who: &str) -> Error {
