@@ -101,12 +101,12 @@ impl Running {
         tokio::time::sleep(self.app.config.http.stop_delay).await;
         self.app.stopping.cancel();
         self.tasks.close();
-        if tokio::time::timeout(DRAIN_TIMEOUT, async {
-            tokio::join!(self.tasks.wait(), self.app.work.wait())
-        })
-        .await
-        .is_err()
-        {
+        let drained = async {
+            self.tasks.wait().await;
+            // Until then each request may begin some more.
+            self.app.work.wait().await;
+        };
+        if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
             tracing::error!("some requests did not end in time");
         }
         if let Some(mut scheduler) = self.scheduler

@@ -1,8 +1,11 @@
-//! Stopping and starting again with the private Redis, as `scripts/start` does.
+//! Stopping and starting again: what was asked for is done, and with the private Redis, as `scripts/start` has it, the
+//! line is what it was.
 
 mod sqlite {
     use std::path::Path;
 
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
     use tokio_util::sync::CancellationToken;
     use usher::app::App;
     use usher::clock::Clock;
@@ -88,5 +91,54 @@ mod sqlite {
         assert_eq!(ann.poll().await.ok()["reason"], "rebuilding");
         shop.buyer(2, None).join().await.refused(503, "queue_rebuilding");
         shop.running.stop().await;
+    }
+    const TOP_UP: &str = r#"{"user_id": 7, "balance": 100}"#;
+
+    /// The status of readiness, asked on a connection that is kept.
+    async fn readiness(stream: &mut TcpStream) -> String {
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut answer = [0; 4_096];
+        let length = stream.read(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer[..length]).split(' ').nth(1).unwrap_or_default().to_owned()
+    }
+
+    /// On a connection that is kept somebody still asks for something, and hangs up. Everything runs on this one thread, so
+    /// the server has gone on as far as it can whenever the story does.
+    #[tokio::test]
+    async fn what_is_asked_for_in_the_farewell_is_done() {
+        let app = TestApp::with(Database::Sqlite, []).await;
+        let address = app.public.address().strip_prefix("http://").unwrap();
+        let mut probe = TcpStream::connect(address).await.unwrap();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        assert_eq!((&*readiness(&mut probe).await, &*readiness(&mut client).await), ("200", "200"));
+        let server = app.app.clone();
+        let back = tokio::spawn(app.back_after(0));
+        server.stopping.cancelled().await;
+        assert_eq!(readiness(&mut probe).await, "503", "at once, whatever was found before");
+
+        // SQLite has one writer: the work waits for this one.
+        let writer = server.sql.begin().await.unwrap();
+        let length = TOP_UP.len();
+        let asked = format!(
+            "POST /balance HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{TOP_UP}"
+        );
+        client.write_all(asked.as_bytes()).await.unwrap();
+        while server.work.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        client.shutdown().await.unwrap();
+        assert_eq!(
+            client.read(&mut [0]).await.unwrap(),
+            0,
+            "nobody is there any more to be answered"
+        );
+        drop((client, probe));
+        for _ in 0..100 {
+            server.sql.clock_ms().await.expect("the database is open while somebody works");
+        }
+        drop(writer);
+        let app = back.await.unwrap();
+        assert_eq!(app.buyer_named(7).balance().await, 100);
+        app.finish().await;
     }
 }
