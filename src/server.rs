@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::config::HttpConfig;
 use crate::error::Error;
 use crate::http::connection::{self, Patience};
+use crate::http::limits::Limits;
 use crate::queue::admission::TICK_MS;
 use crate::{housekeeping, routes};
 
@@ -30,6 +31,8 @@ const PATIENCE: Patience = Patience {
 const PATIENCE_IN_A_CROWD: Patience = Patience { idle: PATIENCE.head, ..PATIENCE };
 /// Open connections of one listener, as far as the limit of open files allows; half of them are a crowd.
 const CONNECTIONS_MAX: usize = 16_384;
+/// So many addresses at least share a listener, where addresses are limited: fewer cannot keep everybody else out.
+const ADDRESSES_MIN: usize = 16;
 /// Files that connections leave to the database, Redis and whatever else is opened.
 const OTHER_FILES: usize = 128;
 /// Requests that were accepted are answered within this when the process stops.
@@ -79,8 +82,10 @@ pub async fn start(app: App, doors: Doors, loops: Loops) -> Result<Running, Erro
     let (stopping, tasks) = (app.stopping.clone(), TaskTracker::new());
     let Doors { public, admin } = doors;
     let (public_at, admin_at) = (address(&public)?, address(&admin)?);
-    tasks.spawn(accept(public, routes::public(app.clone()), stopping.clone()));
-    tasks.spawn(accept(admin, routes::operators(app.clone()), stopping.clone()));
+    let buyers = Door::new(routes::public(app.clone()), Some(app.limits.clone()));
+    tasks.spawn(accept(public, buyers, stopping.clone()));
+    let operators = Door::new(routes::operators(app.clone()), None);
+    tasks.spawn(accept(admin, operators, stopping.clone()));
     let scheduler = match loops {
         Loops::Called => None,
         Loops::Run => {
@@ -132,8 +137,7 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, Error> {
     })
 }
 
-async fn accept(listener: TcpListener, router: Router, stopping: CancellationToken) {
-    let door = Door::new(router);
+async fn accept(listener: TcpListener, door: Door, stopping: CancellationToken) {
     loop {
         let next = async {
             let place = door.room.clone().acquire_owned().await.ok();
@@ -154,12 +158,15 @@ struct Door {
     router: Router,
     room: Arc<Semaphore>,
     crowd: usize,
+    /// Counts how many come from one address, if that matters here.
+    limits: Option<Arc<Limits>>,
+    of_an_address_max: usize,
     connections: TaskTracker,
     graceful: GracefulShutdown,
 }
 
 impl Door {
-    fn new(router: Router) -> Self {
+    fn new(router: Router, limits: Option<Arc<Limits>>) -> Self {
         let files = rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
         let room = usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(OTHER_FILES);
         let room = room.clamp(1, CONNECTIONS_MAX);
@@ -167,12 +174,21 @@ impl Door {
             router,
             room: Arc::new(Semaphore::new(room)),
             crowd: room / 2,
+            limits,
+            of_an_address_max: room.div_ceil(ADDRESSES_MIN),
             connections: TaskTracker::new(),
             graceful: GracefulShutdown::new(),
         }
     }
 
     fn let_in(&self, stream: TcpStream, peer: SocketAddr, place: Option<OwnedSemaphorePermit>) {
+        let limits = self.limits.as_ref();
+        let counted = limits.map(|limits| limits.connection_from(peer, self.of_an_address_max));
+        if matches!(counted, Some(None)) {
+            // An answer would cost more than the connection that is refused.
+            metrics::counter!("usher_connections_refused_total").increment(1);
+            return;
+        }
         // Answers are small and whole; without this each waits for an acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
         let crowded = self.room.available_permits() < self.crowd;
@@ -182,7 +198,7 @@ impl Door {
         self.connections.spawn(async move {
             // A connection that breaks is its client's affair.
             let _ = connection.await;
-            drop(place);
+            drop((place, counted));
         });
     }
 

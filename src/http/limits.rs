@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::convert::Infallible;
+use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,7 +31,7 @@ const USER_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).expect("10 is not 0");
 const USER_BURST: NonZeroU32 = NonZeroU32::new(30).expect("30 is not 0");
 const ADDRESS_PER_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("200 is not 0");
 /// A person's windows and devices.
-const STREAMS_OF_A_USER_MAX: u32 = 4;
+const STREAMS_OF_A_USER_MAX: usize = 4;
 const ADDRESS_BURST: NonZeroU32 = NonZeroU32::new(600).expect("600 is not 0");
 
 /// Limits of this instance; none in `open` mode unless they are switched on.
@@ -39,23 +40,42 @@ pub struct Limits {
     addresses: Option<DefaultKeyedRateLimiter<IpAddr>>,
     /// As IPv4 where they are, however a listener of both kinds writes them.
     trusted_proxies: Vec<IpAddr>,
-    /// How many event streams each person has open.
-    streams: Arc<Mutex<HashMap<UserId, u32>>>,
+    streams: Tally<UserId>,
+    connections: Tally<IpAddr>,
+}
+
+/// How many of a kind each one has.
+struct Tally<K>(Arc<Mutex<HashMap<K, usize>>>);
+
+/// One of them, until it is dropped.
+pub struct Counted<K: Copy + Eq + Hash> {
+    of: K,
+    tally: Tally<K>,
 }
 
 /// An event stream that a person has open.
-pub struct Stream {
-    user: UserId,
-    streams: Arc<Mutex<HashMap<UserId, u32>>>,
+pub type Stream = Counted<UserId>;
+
+impl<K: Copy + Eq + Hash> Tally<K> {
+    /// One more, unless he has so many already.
+    fn one_more(&self, of: K, max: usize) -> Option<Counted<K>> {
+        let mut tally = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let has = tally.get(&of).copied().unwrap_or_default();
+        if has >= max {
+            return None;
+        }
+        tally.insert(of, has + 1);
+        Some(Counted { of, tally: Self(self.0.clone()) })
+    }
 }
 
-impl Drop for Stream {
+impl<K: Copy + Eq + Hash> Drop for Counted<K> {
     fn drop(&mut self) {
-        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut open) = streams.entry(self.user) {
-            *open.get_mut() -= 1;
-            if *open.get() == 0 {
-                open.remove();
+        let mut tally = self.tally.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut has) = tally.entry(self.of) {
+            *has.get_mut() -= 1;
+            if *has.get() == 0 {
+                has.remove();
             }
         }
     }
@@ -70,23 +90,25 @@ impl Limits {
             users: config.rate_limits.then(users),
             addresses: config.rate_limits.then(addresses),
             trusted_proxies: config.trusted_proxies.iter().map(IpAddr::to_canonical).collect(),
-            streams: Arc::default(),
+            streams: Tally(Arc::default()),
+            connections: Tally(Arc::default()),
         }
     }
 
     /// One more event stream of a person; he has so many open, and no more.
     pub fn stream_of(&self, user: UserId) -> Result<Stream, Error> {
-        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = streams.entry(user).or_default();
-        if *open >= STREAMS_OF_A_USER_MAX {
-            return Err(Error::Busy {
-                code: Code::RateLimited,
-                detail: format!("a person has at most {STREAMS_OF_A_USER_MAX} event streams open"),
-                retry_after: Duration::from_secs(5),
-            });
-        }
-        *open += 1;
-        Ok(Stream { user, streams: self.streams.clone() })
+        self.streams.one_more(user, STREAMS_OF_A_USER_MAX).ok_or_else(|| Error::Busy {
+            code: Code::RateLimited,
+            detail: format!("a person has at most {STREAMS_OF_A_USER_MAX} event streams open"),
+            retry_after: Duration::from_secs(5),
+        })
+    }
+
+    /// One more connection from an address, which has so many open and no more; for a proxy of ours they are everybody's.
+    pub fn connection_from(&self, peer: SocketAddr, max: usize) -> Option<Counted<IpAddr>> {
+        let address = peer.ip().to_canonical();
+        let unlimited = self.addresses.is_none() || self.trusted_proxies.contains(&address);
+        self.connections.one_more(address, if unlimited { usize::MAX } else { max })
     }
 
     pub fn check_user(&self, user: UserId) -> Result<(), Error> {

@@ -86,7 +86,7 @@ async fn redis_needs_to_allow_no_more_than_the_handbook_says() {
 #[tokio::test]
 async fn a_crowd_leaves_files_for_the_machines() {
     let data = tempfile::tempdir().unwrap();
-    let shop = Shop::open_with_files(data.path(), 256).await;
+    let shop = Shop::open_with_files(data.path(), 256, []).await;
     let crowd = join_all((0..300).map(|_| TcpStream::connect(&shop.public))).await;
     assert!(crowd.iter().all(Result::is_ok));
     let operator = shop.operator();

@@ -1,11 +1,17 @@
 //! Limits: what counts for whom, who is never limited, and a queue that is full. They live in memory, so one database is enough.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
 use super::{raw_to, request};
 use crate::harness::*;
 
 /// As the settings' documentation has them.
 const BURST_OF_A_USER: usize = 30;
 const BURST_OF_AN_ADDRESS: usize = 600;
+/// Half of these are for connections; a sixteenth of those, 8, for each address.
+const FILES: u32 = 256;
+const CONNECTIONS_OF_AN_ADDRESS: usize = 8;
 const ENOUGH: usize = 5_000;
 
 /// Asks until it is refused.
@@ -60,6 +66,49 @@ async fn a_full_queue_says_so() {
     bob.join().await.refused(503, "queue_full");
     assert_eq!(ann.join().await.waiting(), 1, "whoever is in stays in");
     app.finish().await;
+}
+
+/// A connection from one of the many addresses that a machine is for itself.
+async fn connect_from(address: [u8; 4], shop: &Shop) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((address, 0).into()).unwrap();
+    socket.connect(shop.public.parse().unwrap()).await.unwrap()
+}
+
+/// Whether the server answers on it; the connection is kept.
+async fn is_served(stream: &mut TcpStream) -> bool {
+    let asked = stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    asked.is_ok() && stream.read(&mut [0; 1_024]).await.is_ok_and(|read| read > 0)
+}
+
+#[tokio::test]
+async fn an_address_leaves_room_for_others() {
+    let [crowd, other, proxy] = [2, 3, 4].map(|last| [127, 0, 0, last]);
+    let data = tempfile::tempdir().unwrap();
+    let settings = [("USHER_RATE_LIMITS", "on"), ("USHER_TRUSTED_PROXIES", "127.0.0.4")];
+    let shop = Shop::open_with_files(data.path(), FILES, settings).await;
+    let mut open = Vec::new();
+    for _ in 0..CONNECTIONS_OF_AN_ADDRESS {
+        let mut stream = connect_from(crowd, &shop).await;
+        assert!(is_served(&mut stream).await);
+        open.push(stream);
+    }
+    assert!(!is_served(&mut connect_from(crowd, &shop).await).await, "one too many");
+    assert!(is_served(&mut connect_from(other, &shop).await).await);
+    let mut behind = Vec::new();
+    for _ in 0..=CONNECTIONS_OF_AN_ADDRESS {
+        let mut stream = connect_from(proxy, &shop).await;
+        assert!(is_served(&mut stream).await, "a proxy's connections are everybody's");
+        behind.push(stream);
+    }
+    let figures = shop.operator().get("/metrics").await.status(200);
+    assert!(figures.text.contains("\nusher_connections_refused_total 1\n"), "{}", figures.text);
+
+    // The server hears of it in a moment.
+    open.pop();
+    while !is_served(&mut connect_from(crowd, &shop).await).await {}
+    drop((open, behind));
+    shop.stop().await;
 }
 
 /// How many of a thousand requests are refused that a proxy passes on, each with the hops of its number.

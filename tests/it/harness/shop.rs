@@ -53,8 +53,12 @@ impl Shop {
     }
 
     /// One that may open no more files than these.
-    pub async fn open_with_files(data: &Path, files: u32) -> Shop {
-        let process = serve(data, []);
+    pub async fn open_with_files<'a>(
+        data: &Path,
+        files: u32,
+        settings: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Shop {
+        let process = serve(data, settings);
         let limit = format!("--nofile={files}:{files}");
         let pid = process.id().unwrap().to_string();
         let set = Command::new("prlimit").args(["--pid", &pid, &limit]).status().await.unwrap();
