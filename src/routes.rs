@@ -1,6 +1,7 @@
 //! THE route table and what wraps it. Read this first.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::handler::HandlerWithoutStateExt;
@@ -21,6 +22,11 @@ const LINE_MAX: usize = 8_192;
 const READS_MAX: usize = 2_048;
 /// Streams last as long as people wait; a quarter of the connections is left for whoever polls and buys.
 const STREAMS_MAX: usize = 12_288;
+
+/// A buyer who was not answered by then asks again.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// An operator waits for the check, which reads whole tables.
+const DEADLINE_OF_OPERATORS: Duration = Duration::from_secs(30);
 
 /// What buyers reach.
 pub fn public(app: App) -> Router {
@@ -48,7 +54,7 @@ pub fn public(app: App) -> Router {
     let pages = Router::new()
         .route("/openapi.json", get(openapi::document))
         .merge(SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json")));
-    let edge = EdgeLayer::new(app.work.clone());
+    let edge = EdgeLayer::new(app.work.clone(), DEADLINE);
     let queues = app.queue.clone();
     let from_the_line: OnRefusal = Arc::new(move || queues.refuse_unread());
     let unnoticed: OnRefusal = Arc::new(|| ());
@@ -109,7 +115,7 @@ pub fn operators(app: App) -> Router {
         .route("/admin/check", get(check::check))
         .route("/metrics", get(health::metrics))
         .merge(health_routes());
-    let edge = EdgeLayer::new(app.work.clone());
+    let edge = EdgeLayer::new(app.work.clone(), DEADLINE_OF_OPERATORS);
     known(router).fallback(edge::not_found).layer(edge).with_state(app)
 }
 

@@ -7,9 +7,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::error::Error;
 
-/// Buckets of request times in seconds: from a poll out of memory to the longest deadline.
+/// Buckets of request times in seconds: from a poll out of memory to a check of the books.
 const SECONDS: &[f64] =
-    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0];
 
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
 

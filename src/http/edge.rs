@@ -23,8 +23,6 @@ use crate::error::{Code, Error};
 
 const URI_BYTES_MAX: usize = 8 * 1_024;
 const REQUEST_ID_CHARS_MAX: usize = 64;
-/// No request is answered later than this; one that may bring a body has that body's own deadline before it.
-const DEADLINE: Duration = Duration::from_secs(5);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What a browser may load: nothing for an answer of the API, our own files for the page of `/docs`.
 const API_CONTENT: &str = "default-src 'none'";
@@ -36,12 +34,14 @@ const PAGE_CONTENT: &str =
 pub struct EdgeLayer {
     measured: Arc<Measurements>,
     work: TaskTracker,
+    deadline: Duration,
 }
 
 impl EdgeLayer {
-    /// Once this `work` is closed, the process is about to go.
-    pub fn new(work: TaskTracker) -> Self {
-        Self { measured: Arc::default(), work }
+    /// Once this `work` is closed, the process is about to go. No request is answered later than its `deadline`; one that
+    /// may bring a body has that body's own before it.
+    pub fn new(work: TaskTracker, deadline: Duration) -> Self {
+        Self { measured: Arc::default(), work, deadline }
     }
 }
 
@@ -74,12 +74,13 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let (asked, EdgeLayer { measured, work }) = (Asked::of(&request), self.edge.clone());
+        let (asked, edge) = (Asked::of(&request), self.edge.clone());
+        let EdgeLayer { measured, work, deadline } = edge;
         let length = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
         let answering = (length <= URI_BYTES_MAX).then(|| self.inner.call(request));
         Box::pin(async move {
             let response = match answering {
-                Some(answering) => asked.answer(answering).await,
+                Some(answering) => asked.answer(answering, deadline).await,
                 None => {
                     let detail = format!("an address is at most {URI_BYTES_MAX} bytes");
                     Error::refused(Code::UriTooLong, detail).into_response()
@@ -122,10 +123,11 @@ impl Asked {
     async fn answer(
         &self,
         answering: impl Future<Output = Result<Response, Infallible>>,
+        deadline: Duration,
     ) -> Response {
         let answered = AssertUnwindSafe(answering).catch_unwind();
-        let deadline =
-            if self.method.is_safe() { DEADLINE } else { BODY_TIMEOUT.saturating_add(DEADLINE) };
+        let body = if self.method.is_safe() { Duration::ZERO } else { BODY_TIMEOUT };
+        let deadline = deadline.saturating_add(body);
         match tokio::time::timeout(deadline, answered).await {
             Ok(Ok(Ok(response))) => response,
             Ok(Err(panic)) => {
@@ -195,6 +197,8 @@ mod tests {
 
     use super::*;
 
+    const A_WHILE: Duration = Duration::from_secs(5);
+
     async fn breaks() -> &'static str {
         panic!("a bug of ours")
     }
@@ -206,7 +210,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_one_answer_and_the_next_is_served() {
-        let edge = EdgeLayer::new(TaskTracker::new());
+        let edge = EdgeLayer::new(TaskTracker::new(), A_WHILE);
         let router = Router::new()
             .route("/breaks", get(breaks))
             .route("/works", get(|| async { "ok" }))
@@ -218,7 +222,7 @@ mod tests {
     #[tokio::test]
     async fn who_is_about_to_go_says_so_with_each_answer() {
         let work = TaskTracker::new();
-        let edge = EdgeLayer::new(work.clone());
+        let edge = EdgeLayer::new(work.clone(), A_WHILE);
         let router = Router::new().route("/", get(|| async { "ok" })).layer(edge);
         assert_eq!(ask(&router, "/").await.headers().get(header::CONNECTION), None);
         work.close();

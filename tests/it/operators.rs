@@ -1,5 +1,7 @@
 //! The operators' listener: who may enter, what it keeps from the public, queues, concerts, health and metrics.
 
+use std::time::{Duration, Instant};
+
 use crate::bad_input as wire;
 use crate::harness::*;
 
@@ -193,5 +195,27 @@ stories! {
         assert!(metrics.header("content-type").unwrap().starts_with("text/plain"));
         let ours = metrics.text.lines().filter(|line| line.starts_with("usher_")).count();
         assert!(ours > 5, "{}", metrics.text);
+    }
+}
+
+/// What a query over this table takes longer, in seconds: more than a statement has elsewhere.
+const SLOW: u64 = 3;
+
+stories_on_postgres! {
+    /// The check reads this table twice, so it takes longer than a buyer would wait, too.
+    async fn a_check_has_the_time_it_takes(app: &TestApp) {
+        app.rich_buyer(PRICE).await;
+        app.run_sql("ALTER TABLE account RENAME TO accounts").await;
+        let slow = format!(
+            "CREATE VIEW account AS WITH pause AS MATERIALIZED (SELECT pg_sleep({SLOW}))
+                SELECT accounts.* FROM accounts, pause"
+        );
+        app.run_sql(&slow).await;
+        let since = Instant::now();
+        assert_eq!(app.operator.get("/admin/check").await.ok()["ok"], true);
+        assert!(since.elapsed() >= Duration::from_secs(2 * SLOW), "both queries were slow");
+
+        app.run_sql("DROP VIEW account").await;
+        app.run_sql("ALTER TABLE accounts RENAME TO account").await;
     }
 }
