@@ -16,6 +16,7 @@ use crate::concert::{Concerts, CreateConcert, CreateRows, CreateSeats, CreateTie
 use crate::config::{Config, RedisConfig};
 use crate::embedded::PrivateRedis;
 use crate::error::{Code, Error};
+use crate::http::health::Looks;
 use crate::http::limits::{Limits, room};
 use crate::ids::{QueueName, UserId};
 use crate::payment::Payments;
@@ -55,6 +56,7 @@ pub struct Parts {
     /// `None`: everybody is who he says (`open`).
     pub identities: Option<Identities>,
     pub limits: Arc<Limits>,
+    pub looks: Looks,
     pub sql: Sql,
     pub redis: Redis,
     /// The Redis that this process started, if it did.
@@ -128,6 +130,7 @@ impl App {
             tokens: Tokens::new(&config.auth),
             identities,
             limits: Arc::new(Limits::new(&config.http)),
+            looks: Looks::default(),
             config,
             clock,
             sql,

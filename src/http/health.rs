@@ -1,5 +1,6 @@
 //! Whether this process lives, whether it can serve, and its figures for a monitor.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Json;
@@ -7,6 +8,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use tokio::sync::watch;
 use utoipa::ToSchema;
 
 use super::extract::Operator;
@@ -19,6 +21,9 @@ use crate::queue::LineState;
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Readiness waits no longer than this for any machine.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Probes that come within so long of the first share its look, however many they are. A fault is told of when both have
+/// passed: within 2 s.
+const LOOK_MS: i64 = 400;
 
 /// What readiness found.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -44,13 +49,16 @@ pub async fn livez() -> &'static str {
 #[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "health", security(()),
     responses((status = 200, description = "Ready", body = Readiness)))]
 pub async fn readyz(State(app): State<App>) -> Result<Json<Readiness>, Error> {
-    let readiness = examine(&app).await;
+    let not = |detail| Error::Busy { code: Code::Unavailable, detail, retry_after: RETRY_AFTER };
+    if app.work.is_closed() {
+        return Err(not("not ready: it is told to stop".to_owned()));
+    }
+    let readiness = examine(&app).await?;
     if readiness.ready {
         return Ok(Json(readiness));
     }
     let Readiness { redis, database, clock, .. } = readiness;
-    let detail = format!("not ready: Redis: {redis}; database: {database}; clock: {clock}");
-    Err(Error::Busy { code: Code::Unavailable, detail, retry_after: RETRY_AFTER })
+    Err(not(format!("not ready: Redis: {redis}; database: {database}; clock: {clock}")))
 }
 
 /// Figures in Prometheus's text form.
@@ -61,7 +69,60 @@ pub async fn metrics(State(app): State<App>, _: Operator) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
-async fn examine(app: &App) -> Readiness {
+/// What this instance knows of itself is of this moment; what its machines said may be of a moment ago.
+async fn examine(app: &App) -> Result<Readiness, Error> {
+    let Machines { redis, database } = app.looks.latest(app).await?;
+    let is_off = |skew: &Result<i64, String>| matches!(skew, Ok(ms) if ms.abs() > SKEW_MS_MAX);
+    // A clock in a test's hand is nowhere near the machines'.
+    let off = !app.clock.is_manual() && (is_off(&redis) || is_off(&database));
+    let rebuilding = app.queue.lines().iter().any(|line| line.is_rebuilding());
+    let ready = redis.is_ok() && database.is_ok() && !off && !app.work.is_closed();
+    let said = |probe: Result<i64, String>| probe.err().unwrap_or_else(|| "ok".to_owned());
+    Ok(Readiness {
+        ready,
+        redis: said(redis),
+        database: said(database),
+        clock: if off { format!("more than {SKEW_MS_MAX} ms apart") } else { "ok".to_owned() },
+        queue: LineState::of(rebuilding),
+    })
+}
+
+/// What the machines said: how far each one's clock is from ours, or what is wrong.
+#[derive(Clone, Debug)]
+struct Machines {
+    redis: Result<i64, String>,
+    database: Result<i64, String>,
+}
+
+/// The last look at the machines, and when it began; it may still go on.
+#[derive(Default)]
+pub struct Looks(Mutex<Option<(i64, watch::Receiver<Option<Machines>>)>>);
+
+impl Looks {
+    async fn latest(&self, app: &App) -> Result<Machines, Error> {
+        let mut looking = self.looking(app);
+        let found = looking.wait_for(Option::is_some).await.ok().and_then(|found| found.clone());
+        found.ok_or_else(|| Error::bug("a look at the machines was not finished"))
+    }
+
+    fn looking(&self, app: &App) -> watch::Receiver<Option<Machines>> {
+        let now = app.clock.now_ms();
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((at, looking)) if (0..LOOK_MS).contains(&(now - at)) => looking.clone(),
+            _ => {
+                let (tell, told) = watch::channel(None);
+                let look = look(app.clone());
+                // Whoever hangs up shall not take along what others wait for.
+                app.work.spawn(async move { tell.send_replace(Some(look.await)) });
+                *last = Some((now, told.clone()));
+                told
+            }
+        }
+    }
+}
+
+async fn look(app: App) -> Machines {
     let sql_clock_ms = async {
         app.sql.stay_alone().await?;
         app.sql.clock_ms().await
@@ -70,27 +131,14 @@ async fn examine(app: &App) -> Readiness {
         probe(app.clock.skew_ms(app.redis.clock_ms())),
         probe(app.clock.skew_ms(sql_clock_ms))
     );
-    let is_off = |skew: &Result<i64, Error>| matches!(skew, Ok(ms) if ms.abs() > SKEW_MS_MAX);
-    // A clock in a test's hand is nowhere near the machines'.
-    let off = !app.clock.is_manual() && (is_off(&redis) || is_off(&database));
-    let said = |probe: &Result<i64, Error>| match probe {
-        Ok(_) => "ok".to_owned(),
-        Err(error) => error.to_string(),
-    };
-    let rebuilding = app.queue.lines().iter().any(|line| line.is_rebuilding());
-    Readiness {
-        ready: redis.is_ok() && database.is_ok() && !off && !app.work.is_closed(),
-        redis: said(&redis),
-        database: said(&database),
-        clock: if off { format!("more than {SKEW_MS_MAX} ms apart") } else { "ok".to_owned() },
-        queue: LineState::of(rebuilding),
-    }
+    Machines { redis, database }
 }
 
-async fn probe(skew_ms: impl Future<Output = Result<i64, Error>>) -> Result<i64, Error> {
-    tokio::time::timeout(PROBE_TIMEOUT, skew_ms)
-        .await
-        .unwrap_or_else(|_| Err(Error::refused(Code::Unavailable, "it does not answer in time")))
+async fn probe(skew_ms: impl Future<Output = Result<i64, Error>>) -> Result<i64, String> {
+    match tokio::time::timeout(PROBE_TIMEOUT, skew_ms).await {
+        Ok(skew) => skew.map_err(|error| error.to_string()),
+        Err(_) => Err("it does not answer in time".to_owned()),
+    }
 }
 
 /// Every figure in Prometheus's text form, the line's read at this moment.

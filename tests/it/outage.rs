@@ -7,6 +7,9 @@ use usher::clock::Clock;
 
 use crate::harness::*;
 
+/// So long what readiness found is told.
+const A_LOOK: Duration = Duration::from_millis(400);
+
 /// A server whose Redis is its own, so that a story may kill it.
 pub struct Fragile {
     pub shop: TestApp,
@@ -52,6 +55,22 @@ stories! {
         app.public.get("/readyz").await.status(503);
         app.operator.http.get("/readyz").await.status(503);
         app.public.get("/livez").await.status(200);
+    }
+
+    /// However many ask, the machines are asked once; and a fault is told of as soon as that look is a moment old.
+    async fn a_flood_of_probes_is_one_look(app: &Fragile) {
+        let before = app.redis.times_told().await;
+        for answer in join_all((0..100).map(|_| app.get("/readyz"))).await {
+            answer.ok();
+        }
+        assert_eq!(app.redis.times_told().await - before, 1);
+
+        app.redis.kill().await;
+        app.clock.advance(A_LOOK);
+        for listener in [&app.public, &app.operator.http] {
+            let problem = listener.get("/readyz").await.refused(503, "unavailable");
+            assert!(problem["detail"].as_str().unwrap().contains("Redis is not available"), "{problem}");
+        }
     }
 
     async fn without_redis_a_booking_can_be_paid(app: &Fragile) {
@@ -260,6 +279,7 @@ stories_on_postgres! {
         assert_eq!(app.operator.admitted_total("main").await, admitted);
         assert_eq!(ann.balance().await, PRICE, "nothing was half done");
         ann.pay(booking).await.paid();
+        app.clock.advance(A_LOOK);
         app.public.get("/readyz").await.status(200);
     }
 

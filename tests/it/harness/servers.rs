@@ -191,6 +191,11 @@ impl PrivateRedis {
         self.figure("commandstats", "cmdstat_evalsha:calls=").await
     }
 
+    /// How often it told its time so far: readiness asks for it.
+    pub async fn times_told(&self) -> u64 {
+        self.figure("commandstats", "cmdstat_time:calls=").await
+    }
+
     /// How many connections were made to it so far, this one among them.
     pub async fn connections_made(&self) -> u64 {
         self.figure("stats", "total_connections_received:").await
