@@ -16,7 +16,6 @@ use crate::app::App;
 use crate::config::HttpConfig;
 use crate::error::Error;
 use crate::http::connection::{self, Patience};
-use crate::http::limits::Limits;
 use crate::queue::admission::TICK_MS;
 use crate::{housekeeping, routes};
 
@@ -82,7 +81,7 @@ pub async fn start(app: App, doors: Doors, loops: Loops) -> Result<Running, Erro
     let (stopping, tasks) = (app.stopping.clone(), TaskTracker::new());
     let Doors { public, admin } = doors;
     let (public_at, admin_at) = (address(&public)?, address(&admin)?);
-    let buyers = Door::new(routes::public(app.clone()), Some(app.limits.clone()));
+    let buyers = Door::new(routes::public(app.clone()), Some(app.clone()));
     tasks.spawn(accept(public, buyers, stopping.clone()));
     let operators = Door::new(routes::operators(app.clone()), None);
     tasks.spawn(accept(admin, operators, stopping.clone()));
@@ -158,15 +157,15 @@ struct Door {
     router: Router,
     room: Arc<Semaphore>,
     crowd: usize,
-    /// Counts how many come from one address, if that matters here.
-    limits: Option<Arc<Limits>>,
+    /// Whose limits hold for an address, if any do here.
+    host: Option<App>,
     of_an_address_max: usize,
     connections: TaskTracker,
     graceful: GracefulShutdown,
 }
 
 impl Door {
-    fn new(router: Router, limits: Option<Arc<Limits>>) -> Self {
+    fn new(router: Router, host: Option<App>) -> Self {
         let files = rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
         let room = usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(OTHER_FILES);
         let room = room.clamp(1, CONNECTIONS_MAX);
@@ -174,7 +173,7 @@ impl Door {
             router,
             room: Arc::new(Semaphore::new(room)),
             crowd: room / 2,
-            limits,
+            host,
             of_an_address_max: room.div_ceil(ADDRESSES_MIN),
             connections: TaskTracker::new(),
             graceful: GracefulShutdown::new(),
@@ -182,13 +181,14 @@ impl Door {
     }
 
     fn let_in(&self, stream: TcpStream, peer: SocketAddr, place: Option<OwnedSemaphorePermit>) {
-        let limits = self.limits.as_ref();
-        let counted = limits.map(|limits| limits.connection_from(peer, self.of_an_address_max));
-        if matches!(counted, Some(None)) {
-            // An answer would cost more than the connection that is refused.
-            metrics::counter!("usher_connections_refused_total").increment(1);
-            return;
-        }
+        let counted = match &self.host {
+            None => None,
+            Some(app) => match app.limits.connection_from(peer, self.of_an_address_max) {
+                // An answer would cost more than the connection that is refused.
+                None => return refuse(app),
+                counted => counted,
+            },
+        };
         // Answers are small and whole; without this each waits for an acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
         let crowded = self.room.available_permits() < self.crowd;
@@ -221,6 +221,12 @@ impl Door {
         let _ = tokio::time::timeout(FAREWELL, self.connections.wait()).await;
         self.graceful.shutdown().await;
     }
+}
+
+/// Whoever that was may have come for his place in line.
+fn refuse(app: &App) {
+    app.queue.refuse_unread();
+    metrics::counter!("usher_connections_refused_total").increment(1);
 }
 
 /// Every instance ticks, each queue that somebody asks for; there is no leader.

@@ -1,9 +1,8 @@
 //! Limits: what counts for whom, who is never limited, and a queue that is full. They live in memory, so one database is enough.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::{raw_to, request};
+use super::{is_served, raw_to, request};
 use crate::harness::*;
 
 /// As the settings' documentation has them.
@@ -73,12 +72,6 @@ async fn connect_from(address: [u8; 4], shop: &Shop) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((address, 0).into()).unwrap();
     socket.connect(shop.public.parse().unwrap()).await.unwrap()
-}
-
-/// Whether the server answers on it; the connection is kept.
-async fn is_served(stream: &mut TcpStream) -> bool {
-    let asked = stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await;
-    asked.is_ok() && stream.read(&mut [0; 1_024]).await.is_ok_and(|read| read > 0)
 }
 
 #[tokio::test]

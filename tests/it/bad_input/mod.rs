@@ -119,11 +119,17 @@ impl Reply {
     }
 }
 
-async fn connect(http: &Http) -> TcpStream {
+pub async fn connect(http: &Http) -> TcpStream {
     let address = http.address().strip_prefix("http://").unwrap();
     let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
     stream
+}
+
+/// Whether the server answers on this connection, which is kept.
+pub async fn is_served(stream: &mut TcpStream) -> bool {
+    let asked = stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    asked.is_ok() && stream.read(&mut [0; 1_024]).await.is_ok_and(|read| read > 0)
 }
 
 /// Reads until the server closes. A reset is a close, too: the server did not want to read what was left.
