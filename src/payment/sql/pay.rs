@@ -7,8 +7,8 @@ use std::sync::Arc;
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use serde_json::json;
 
-use super::{Recorded, following};
 use super::seen::{BOOKING, Seen, see};
+use super::{Recorded, following};
 use crate::booking::{Booking, BookingStatus, missing};
 use crate::clock::Clock;
 use crate::crash_point;
