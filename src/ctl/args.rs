@@ -170,7 +170,7 @@ pub struct PolicyFlags {
     /// People admitted a second; fractions are allowed (0.0167 is one a minute).
     #[arg(long, value_name = "NUMBER", value_parser = number)]
     pub rate_per_second: Option<Value>,
-    /// People admitted at once after a pause; `auto` follows the rate.
+    /// People admitted at once after a lull; `auto` follows the rate.
     #[arg(long, value_name = "NUMBER|auto", value_parser = number_or_auto)]
     pub burst: Option<Value>,
     /// Turns at once.

@@ -290,8 +290,10 @@ impl Queues {
         if is_its(line) { Ok(redis) } else { Err(self.doubt(line)) }
     }
 
-    /// The state in Redis is not what SQL expects: nobody is admitted until it is certain again.
+    /// The state in Redis is not what SQL expects: nobody is admitted until it is certain again. Whoever found it has
+    /// asked for the line, so that the ticks see to it.
     fn doubt(&self, line: &Line) -> Error {
+        line.touch(self.clock.now_ms());
         if line.doubt() {
             tracing::error!(queue.name = %line.queue().name, "the line's state in Redis is in doubt; admission stops");
         }

@@ -28,6 +28,21 @@ stories! {
         assert_eq!(places, [1, 2, 3]);
     }
 
+    /// Nobody waits, so nobody would ask: an operator who looks must not find the same an hour later.
+    async fn whoever_looks_at_a_lost_line_has_it_made_anew(app: &Fragile) {
+        app.active_buyer().await;
+        app.redis.flush_all().await;
+        app.clock.advance(std::time::Duration::from_secs(3_600));
+        assert!(app.app.queue.lines_asked_for().is_empty());
+
+        assert_eq!(app.operator.queue("main").await["state"], "rebuilding");
+        let asked_for = app.app.queue.lines_asked_for();
+        app.app.queue.tick(&asked_for[0]).await.unwrap();
+        app.clock.advance(std::time::Duration::from_secs(PAUSE));
+        app.app.queue.tick(&asked_for[0]).await.unwrap();
+        assert_eq!(app.operator.queue("main").await["state"], "ok");
+    }
+
     /// Else it would use up one epoch every five seconds.
     async fn a_redis_that_refuses_to_write_begins_no_epoch(app: &Fragile) {
         let (_inside, line) = line_of(app, 1).await;
