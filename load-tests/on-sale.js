@@ -354,6 +354,7 @@ export function teardown(sale) {
 export function handleSummary({ metrics }) {
   const value = valueIn(metrics);
   const measured = value('measured_turns', 'count') / value('measured_seconds', 'count');
+  const isMeasured = value('measured_turns', 'count') >= MEASURED_MIN;
   const sale = [
     ['The sale', `${figure(BUYERS)} buyers in ${ARRIVAL_SECONDS} s`],
     ['seats sold, by the server and by receipts', `${figure(value('seats_sold', 'value'))} of ${figure(SEATS)}, ${figure(value('seats_received', 'count'))}`],
@@ -370,6 +371,6 @@ export function handleSummary({ metrics }) {
   return summary('on-sale', metrics, {
     about: sale,
     size: { buyers: BUYERS },
-    promise: 'every seat sold once, every debit once, rate and cap kept',
+    promise: `every seat sold once, every debit once, ${isMeasured ? 'rate and cap' : 'cap'} kept`,
   });
 }
