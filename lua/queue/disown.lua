@@ -8,8 +8,8 @@ ARGV  1 epoch
       3 base    arrivals of this epoch are numbered behind it
 Reply {"DISOWNED"} | {"OWNED"} | {"STALE"}
 Cost  O(1)
-Why   Who joins a line that has forgotten how many came gets a number that is somebody else's. Without its generation the
-      line is in doubt for every instance, and is rebuilt.
+Why   Who joins a line that has forgotten how many came gets a number that is somebody else's. Without its generation
+      the line is in doubt for every instance, and is rebuilt.
 ]]
 local generation, line = KEYS[1], KEYS[2]
 local epoch, number, base = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])

@@ -83,6 +83,13 @@ const fn kind(name: &'static str, machine: Machine, deed: Deed, goal: u64, weigh
     Kind { name, machine, deed, goal, weight }
 }
 
+impl Deed {
+    /// A process stands still, for as long as a minute.
+    pub fn stops(self) -> bool {
+        matches!(self, Self::ServerStop | Self::RedisStop | Self::PostgresStop)
+    }
+}
+
 impl Kind {
     pub fn by_name(name: &str) -> Result<&'static Self, String> {
         let found = KINDS.iter().find(|kind| kind.name == name);

@@ -124,8 +124,10 @@ impl Nemesis {
         let total: u32 = kinds.iter().map(|kind| kind.weight).sum();
         // Each kind once, so that none that was asked for is missing; then by weight.
         let mut first = kinds.clone().into_iter();
+        let mut rest = Duration::ZERO;
         loop {
             let gap = Duration::from_secs_f64(-mean_seconds * rng.random_range(0.01_f64..1.0).ln());
+            let gap = gap.max(rest);
             if timeout(gap, over.wait_for(|over| *over)).await.is_ok() {
                 return Ok(());
             }
@@ -141,7 +143,10 @@ impl Nemesis {
                     .unwrap_or(&kinds[0])
             });
             let mut own = StdRng::seed_from_u64(rng.random());
+            let begun = Instant::now();
             self.one(kind, &mut own).await?;
+            // A machine that stands still most of the time proves little.
+            rest = if kind.deed.stops() { begun.elapsed() } else { Duration::ZERO };
         }
     }
 
