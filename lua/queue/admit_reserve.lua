@@ -24,7 +24,9 @@ Reply {"BATCH", at_ms, arrivals, tuned, paid, n, user, number, …, looks, user,
       | {"OLD_POLICY"} | {"STALE"}
 Cost  O((batch_max + looks) · log waiting)
 Why   Earning, spending and taking must be one step, or two instances spend the same credit. One batch is out at a
-      time: that is what makes the order strict.
+      time: that is what makes the order strict. One that is handed out again after more than a second has the instant of
+      that: a call may be carried out long after it was given up, and the cap is kept at the instants that rows tell.
+      A bucket fills to its brim while nobody waits; while somebody does, a late tick of up to a second loses nothing.
 ]]
 local generation, line, wait, pend, act, turns = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local epoch, now, version, rate = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -47,7 +49,6 @@ local again, full = {}, 0
 for i = 1, #looks do again[2 * i - 1], again[2 * i] = whole(now + 2000), looks[i] end
 if #looks > 0 then redis.call('ZADD', act, unpack(again)) end
 if redis.call('ZCARD', pend) == 0 then
-  -- A bucket fills to its brim while nobody waits; while somebody does, a late tick of up to a second loses nothing.
   if last == 0 then last, tokens = now, burst end
   tokens = math.min(burst + rate, tokens + returned)
   if flow == 'none' or pause > 0 or last > now + 2000 then last = now end
@@ -77,7 +78,8 @@ if redis.call('ZCARD', pend) == 0 then
       'pend_at', whole(pend_at), 'pend_paid', whole(paid))
   end
 elseif now - pend_at < retry_ms then batch_max = 0
-else redis.call('HSET', line, 'pend_at', whole(now)) end
+else at = now - at > 1000 and now or at
+  redis.call('HSET', line, 'pend_at', whole(now), 'at_ms', whole(at), 'last_ms', whole(math.max(last, at))) end
 local batch = batch_max > 0 and redis.call('ZRANGE', pend, 0, -1, 'WITHSCORES') or {}
 local reply = { 'BATCH', whole(at), arrivals, tuned, whole(paid), #batch / 2 }
 for i = 1, #batch do reply[#reply + 1] = whole(batch[i]) end
