@@ -24,8 +24,8 @@ Reply {"BATCH", at_ms, arrivals, tuned, paid, n, user, number, …, looks, user,
       | {"OLD_POLICY"} | {"STALE"}
 Cost  O((batch_max + looks) · log waiting)
 Why   Earning, spending and taking must be one step, or two instances spend the same credit. One batch is out at a
-      time: that is what makes the order strict. One that is handed out again after more than a second has the instant of
-      that: a call may be carried out long after it was given up, and the cap is kept at the instants that rows tell.
+      time: that is what makes the order strict. One that is handed out again after more than a second has the instant
+      of that: a call may be carried out long after it was given up, and the cap is kept at the instants that rows tell.
       A bucket fills to its brim while nobody waits; while somebody does, a late tick of up to a second loses nothing.
 ]]
 local generation, line, wait, pend, act, turns = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
