@@ -10,7 +10,7 @@ const EPSILON_MS: i64 = 50;
 /// The age that what an instance remembers of a line may have.
 pub const SNAPSHOT_MS: i64 = 1_000;
 
-const EPOCH_SHIFT: u32 = 40;
+pub const EPOCH_SHIFT: u32 = 40;
 
 pub struct Facts<'a> {
     pub run: &'a Run,

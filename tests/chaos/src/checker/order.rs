@@ -4,15 +4,19 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::Finding;
-use super::facts::{Facts, SNAPSHOT_MS, epoch};
+use super::facts::{EPOCH_SHIFT, Facts, SNAPSHOT_MS, epoch};
 use crate::history::{Answer, Call, Op};
 
 /// How long an instance answers from one look at the line, and how late its answer may be: another one may have looked
 /// before, so who asks two of them at once may be told the newer place first.
 const LOOK_US: i64 = 200_000;
 
-/// How long a tick may take from the commit in SQL until everybody knows, on a machine with more to do than it can.
-const TOLD_MS: i64 = 3_000;
+/// How long a tick may take from its instant until everybody knows: its transaction is given up after five seconds, and
+/// on a machine with more to do than it can it takes some of them.
+const TOLD_MS: i64 = 6_000;
+
+/// The number before the first arrival of the first epoch.
+const BEGINNING: i64 = (1 << EPOCH_SHIFT) | (1 << (EPOCH_SHIFT - 1));
 
 /// What is known of a number's birth.
 struct Birth {
@@ -147,7 +151,7 @@ pub fn positions_are_honest(facts: &Facts) -> Finding {
         finding.unless(position >= 1, || format!("request {}: place {position}", op.id));
         let then = facts.ms(op.begun_us) - TOLD_MS - facts.run.skew_ms;
         let behind = served.partition_point(|(at, _)| *at < then);
-        let serving = behind.checked_sub(1).map_or(0, |index| served[index].1);
+        let serving = behind.checked_sub(1).map_or(BEGINNING, |index| served[index].1);
         if epoch(serving) == epoch(number) && number > serving {
             finding.unless(position <= number - serving, || {
                 format!(
