@@ -148,11 +148,6 @@ impl Sql {
         }
     }
 
-    /// Whether transactions that write run side by side.
-    pub fn has_many_writers(&self) -> bool {
-        self.is_postgres()
-    }
-
     fn is_postgres(&self) -> bool {
         self.backend == DbBackend::Postgres
     }

@@ -7,8 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Sql, awaited, retried};
@@ -25,15 +24,13 @@ const THINGS_MAX: usize = 1_000;
 const COMING_MAX: usize = 1_024;
 /// Wishes among which the next transaction is put together.
 const SEEN_MAX: usize = 1_024;
-/// So many wait before a second transaction is begun beside the first: what few wait for is not worth a transaction.
-const CROWD_MIN: usize = 32;
 /// A wish that waited so long is not begun: whoever made it is about to be told that nobody knows.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A wish that SQL grants, in one transaction with others of its kind.
 pub trait Wish: Eq + Send + Sync + 'static {
     type Granted: Clone + Send + 'static;
-    type Thing: Eq + Hash + Send;
+    type Thing: Eq + Hash;
 
     /// What two wishes of one transaction may not both touch.
     fn things(&self) -> Vec<Self::Thing>;
@@ -100,63 +97,24 @@ impl<W: Wish> Shared<W> {
     }
 }
 
-/// One transaction after the other; and where the database has several writers, one beside it once a crowd waits: one is
-/// worked on while the other is made durable. What both would touch waits for the first.
 async fn write<W: Wish>(sql: Sql, clock: Clock, mut coming: mpsc::Receiver<Asked<W>>) {
-    let (mut waiting, mut touched) = (VecDeque::new(), HashSet::new());
-    let mut at_work = FuturesUnordered::new();
-    let mut beside = sql.has_many_writers();
-    loop {
-        while waiting.len() < SEEN_MAX
-            && let Ok(asked) = coming.try_recv()
-        {
-            waiting.push_back(asked);
-        }
-        let begins_with = match at_work.len() {
-            0 => Some(1),
-            1 if beside => Some(CROWD_MIN),
-            _ => None,
-        };
-        if begins_with.is_some_and(|least| waiting.len() >= least) {
-            let batch = take_batch(&mut waiting, &touched);
-            if !batch.is_empty() {
-                touched.extend(batch.iter().flat_map(|shared| shared.wish.things()));
-                at_work.push(write_batch(&sql, &clock, batch));
-                continue;
+    let mut waiting = VecDeque::new();
+    while let Some(batch) = next_batch(&mut coming, &mut waiting).await {
+        let wishes: Vec<Arc<W>> = batch.iter().map(|shared| shared.wish.clone()).collect();
+        match granted(&wishes, &sql, &clock).await {
+            Ok(answers) => {
+                batch.into_iter().zip(answers).for_each(|(shared, answer)| shared.tell(answer));
             }
-        }
-        tokio::select! {
-            Some(written) = at_work.next() => touched.retain(|thing| !written.contains(thing)),
-            asked = coming.recv(), if begins_with.is_some_and(|least| waiting.len() < least) => match asked {
-                Some(asked) => waiting.push_back(asked),
-                None if at_work.is_empty() => return,
-                None => beside = false,
-            },
+            // It may have happened: nothing is done again by us. Or it was one anyway.
+            Err(error) if is_unknown(&error) || batch.len() == 1 => {
+                batch.into_iter().for_each(|shared| shared.tell(Err(error.shared())));
+            }
+            // Nothing of it happened. Only the one that failed fails, and the others do not wait for it.
+            Err(_) => batch.into_iter().for_each(|shared| {
+                tokio::spawn(write_alone(sql.clone(), clock.clone(), shared));
+            }),
         }
     }
-}
-
-/// Writes wishes and tells everybody; what they touched.
-async fn write_batch<W: Wish>(
-    sql: &Sql,
-    clock: &Clock,
-    batch: Vec<Shared<W>>,
-) -> HashSet<W::Thing> {
-    let wishes: Vec<Arc<W>> = batch.iter().map(|shared| shared.wish.clone()).collect();
-    match granted(&wishes, sql, clock).await {
-        Ok(answers) => {
-            batch.into_iter().zip(answers).for_each(|(shared, answer)| shared.tell(answer));
-        }
-        // It may have happened: nothing is done again by us. Or it was one anyway.
-        Err(error) if is_unknown(&error) || batch.len() == 1 => {
-            batch.into_iter().for_each(|shared| shared.tell(Err(error.shared())));
-        }
-        // Nothing of it happened. Only the one that failed fails, and the others do not wait for it.
-        Err(_) => batch.into_iter().for_each(|shared| {
-            tokio::spawn(write_alone(sql.clone(), clock.clone(), shared));
-        }),
-    }
-    wishes.iter().flat_map(|wish| wish.things()).collect()
 }
 
 async fn write_alone<W: Wish>(sql: Sql, clock: Clock, shared: Shared<W>) {
@@ -175,12 +133,30 @@ async fn granted<W: Wish>(
     granted.await.unwrap_or_else(|_| Err(Error::bug("writing wishes panicked")))
 }
 
-/// Takes the first wishes that touch nothing twice, and nothing that is being `written`; the others stay, in their order.
-/// The same wish of several people, or of one who asks again and again, is one.
-fn take_batch<W: Wish>(
+/// Waits for somebody, and takes who can go together; `None` when nobody can come any more.
+async fn next_batch<W: Wish>(
+    coming: &mut mpsc::Receiver<Asked<W>>,
     waiting: &mut VecDeque<Asked<W>>,
-    written: &HashSet<W::Thing>,
-) -> Vec<Shared<W>> {
+) -> Option<Vec<Shared<W>>> {
+    loop {
+        if waiting.is_empty() {
+            waiting.push_back(coming.recv().await?);
+        }
+        while waiting.len() < SEEN_MAX
+            && let Ok(asked) = coming.try_recv()
+        {
+            waiting.push_back(asked);
+        }
+        let batch = take_batch(waiting);
+        if !batch.is_empty() {
+            return Some(batch);
+        }
+    }
+}
+
+/// Takes the first wishes that touch nothing twice; the others stay, in their order. The same wish of several people,
+/// or of one who asks again and again, is one.
+fn take_batch<W: Wish>(waiting: &mut VecDeque<Asked<W>>) -> Vec<Shared<W>> {
     let (mut batch, mut later) = (Vec::<Shared<W>>::new(), VecDeque::new());
     let mut touched = HashSet::new();
     while batch.len() < WISHES_MAX
@@ -192,8 +168,7 @@ fn take_batch<W: Wish>(
         }
         let things = asked.wish.things();
         let has_room = batch.is_empty() || touched.len() + things.len() <= THINGS_MAX;
-        let is_free = |thing| !touched.contains(thing) && !written.contains(thing);
-        if has_room && things.iter().all(is_free) {
+        if has_room && !things.iter().any(|thing| touched.contains(thing)) {
             batch.push(Shared { wish: asked.wish, tell: vec![asked.tell] });
         } else if let Some(same) = batch.iter_mut().find(|shared| shared.wish == asked.wish) {
             same.tell.push(asked.tell);
