@@ -34,7 +34,6 @@ const SKEW_MS: i64 = 1_000;
 const CLAIM_SLACK_MS: i64 = 15_000;
 /// Ticks in a row for one queue before the others get their turn.
 const FULL_BATCHES_MAX: u32 = 40;
-
 /// Beyond what any step of a tick takes while its machines answer, or say that they cannot.
 const STEP_TIMEOUT: Duration = Duration::from_secs(15);
 

@@ -79,6 +79,7 @@ pub struct Inner {
     skew: Recent<i64>,
     /// Whether the clock was off when it was last compared.
     clock_is_off: AtomicBool,
+    /// When somebody who may have come for his place was last refused unread.
     refused_at: AtomicI64,
     lines: ArcSwap<HashMap<QueueName, Arc<Line>>>,
     /// When the rows were last read.

@@ -39,13 +39,13 @@ impl Queues {
             return Ok(());
         }
         let old = line.queue();
-        let (redis, keys, epoch) = (&self.redis, &line.keys, old.epoch);
-        // A server that refuses to write would use up one epoch after the other.
-        RedisLine { redis, connection, keys, epoch }.rebuild_begin().await?;
         if old.epoch >= EPOCH_MAX {
             tracing::error!(queue.name = %old.name, "this queue has used up its epochs: sell from another one");
             return Err(Error::queue_rebuilding());
         }
+        let (redis, keys, epoch) = (&self.redis, &line.keys, old.epoch);
+        // A server that refuses to write would use up one epoch after the other.
+        RedisLine { redis, connection, keys, epoch }.rebuild_begin().await?;
         let came = (self.arrived(line, &old).await?, line.drawn_in(old.epoch));
         let begun = self.sql.begin_epoch(&old, &lineage, came, self.clock.now_ms()).await?;
         let Some(queue) = begun else {

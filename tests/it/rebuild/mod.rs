@@ -32,6 +32,17 @@ async fn line_of(app: &Fragile, people: usize) -> (Buyer, Vec<Buyer>) {
     (inside, line)
 }
 
+/// So many who came to a draw that is not opened yet.
+async fn drawn_line_of(app: &Fragile, people: usize) -> Vec<Buyer> {
+    app.operator.tune("main", json!({"mode": "paused"})).await;
+    app.operator.request("POST", "/admin/queues/main/draw").send().await.created();
+    let drawn: Vec<Buyer> = (0..people).map(|_| app.buyer()).collect();
+    for buyer in &drawn {
+        buyer.join().await.ok();
+    }
+    drawn
+}
+
 fn of<T: Deref<Target = TestApp>>(app: &T) -> &TestApp {
     app
 }
@@ -254,12 +265,7 @@ stories! {
     }
 
     async fn a_draw_outlives_its_redis(app: &Fragile) {
-        app.operator.tune("main", json!({"mode": "paused"})).await;
-        app.operator.request("POST", "/admin/queues/main/draw").send().await.created();
-        let drawn: Vec<Buyer> = (0..3).map(|_| app.buyer()).collect();
-        for buyer in &drawn {
-            buyer.join().await.ok();
-        }
+        let drawn = drawn_line_of(app, 3).await;
         let gone = app.buyer();
         gone.join().await.ok();
         gone.leave().await.no_content();
@@ -289,12 +295,7 @@ stories! {
 
     /// Who lined up again without his token, and then finds it, has the place that was drawn.
     async fn a_drawn_place_comes_before_a_later_one(app: &Fragile) {
-        app.operator.tune("main", json!({"mode": "paused"})).await;
-        app.operator.request("POST", "/admin/queues/main/draw").send().await.created();
-        let drawn: Vec<Buyer> = (0..3).map(|_| app.buyer()).collect();
-        for buyer in &drawn {
-            buyer.join().await.ok();
-        }
+        let drawn = drawn_line_of(app, 3).await;
         app.operator.tune("main", json!({"mode": "open", "active_max": 0})).await;
         app.pass(1).await;
         wipe(app).await;
