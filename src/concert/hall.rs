@@ -12,12 +12,15 @@ use super::{Concert, Seat};
 use crate::error::Error;
 use crate::http::page::Page;
 use crate::ids::{ConcertId, QueueName, SeatId};
+use crate::recent::Recent;
 
 /// Seats in their order, and what each costs.
 #[derive(Debug)]
 pub struct Hall {
     pub seats: Vec<Seat>,
     prices: HashMap<SeatId, i64>,
+    /// The concert, for those who want its seats.
+    pub announced: Recent<Arc<Concert>>,
     /// As the concert was last announced.
     page: ArcSwapOption<(Concert, Arc<Page>)>,
 }
@@ -25,7 +28,7 @@ pub struct Hall {
 impl Hall {
     pub fn new(seats: Vec<Seat>) -> Self {
         let prices = seats.iter().map(|seat| (seat.id.clone(), seat.price)).collect();
-        Self { seats, prices, page: ArcSwapOption::empty() }
+        Self { seats, prices, announced: Recent::default(), page: ArcSwapOption::empty() }
     }
 
     /// What a seat costs, in minor units; `None`: there is no such seat.

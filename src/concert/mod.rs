@@ -98,13 +98,13 @@ impl Concerts {
         self.inner.sql.concert(id).await?.ok_or_else(|| missing(id))
     }
 
-    /// A concert that still sells.
+    /// A concert that still sells, as it was announced a second ago at most: whoever grants its seats looks again.
     pub async fn on_sale(&self, id: ConcertId) -> Result<Concert, Error> {
-        let concert = self.concert(id).await?;
-        if concert.starts_at <= self.inner.clock.now_ms() {
-            return Err(Error::refused(Code::SaleClosed, "this concert has started"));
-        }
-        Ok(concert)
+        let (hall, clock) = (self.hall(id).await?, &self.inner.clock);
+        let announced = async || self.concert(id).await.map(Arc::new);
+        let concert = hall.announced.get(clock, CROWD_MS, announced).await?;
+        concert.sells_at(clock.now_ms())?;
+        Ok(Concert::clone(&concert))
     }
 
     pub async fn hall(&self, id: ConcertId) -> Result<Arc<Hall>, Error> {
@@ -148,14 +148,17 @@ impl Concerts {
         let seats = request.seats()?;
         let by = (operator, self.inner.clock.now_ms());
         let made = self.inner.sql.create_concert(&request, &seats, queue, by).await?;
-        self.forget_listing();
+        self.forget(made);
         Ok(made)
     }
 
     /// Whoever has just changed the catalogue finds it changed; other instances show it within a second.
-    fn forget_listing(&self) {
+    fn forget(&self, id: ConcertId) {
         self.inner.listing.forget();
         self.inner.sums.forget();
+        if let Some(hall) = self.inner.halls.load().get(&id) {
+            hall.announced.forget();
+        }
     }
 
     pub async fn change(
@@ -168,7 +171,7 @@ impl Concerts {
         change.check()?;
         let by = (operator, self.inner.clock.now_ms());
         self.inner.sql.change_concert(id, change, queue_id, by).await?;
-        self.forget_listing();
+        self.forget(id);
         Ok(())
     }
 

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait,
-    QueryFilter, QueryOrder, QueryResult, QuerySelect,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction,
+    EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect,
 };
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{ChangeConcert, CreateConcert, SeatStatus, Stock, missing};
@@ -14,6 +15,7 @@ use crate::error::{Code, Error};
 use crate::ids::{ConcertId, QueueName, SeatId};
 use crate::sql::audit::NewAudit;
 use crate::sql::entity::{booking, concert, seat};
+use crate::sql::rows::list;
 use crate::sql::{Sql, commit, from_db, get};
 
 /// SQLite binds at most 32,766 values a statement, five for each seat.
@@ -96,6 +98,23 @@ impl Sql {
         rows.iter().map(Concert::read).collect()
     }
 
+    /// Concerts whose seats a transaction gives away: until it is over, none is put off or moved to another queue.
+    pub async fn lock_concerts(
+        &self,
+        transaction: &DatabaseTransaction,
+        ids: impl Iterator<Item = ConcertId>,
+    ) -> Result<HashMap<ConcertId, Concert>, Error> {
+        let lock = format!(
+            "{CONCERT} JOIN {} ON v.concert_id = c.id ORDER BY c.id {}",
+            self.rows(&[("concert_id", "BIGINT")]),
+            self.lock("FOR KEY SHARE OF c")
+        );
+        let statement = self.statement(&lock, [list(ids.map(|id| json!({"concert_id": id})))]);
+        let rows = transaction.query_all_raw(statement).await.map_err(from_db)?;
+        let read = |row| Concert::read(row).map(|concert| (concert.id, concert));
+        rows.iter().map(read).collect()
+    }
+
     pub async fn seats(&self, id: ConcertId) -> Result<Vec<Seat>, Error> {
         let rows = seat::Entity::find()
             .filter(seat::Column::ConcertId.eq(id.0))
@@ -145,16 +164,15 @@ impl Sql {
         let sql = "SELECT
             (SELECT count(*) FROM seat s JOIN concert c ON c.id = s.concert_id
              WHERE c.queue_id = $1 AND c.starts_at > $2) AS seats,
-            (SELECT count(*) FROM seat_claim s JOIN concert c ON c.id = s.concert_id
-             WHERE c.queue_id = $1 AND c.starts_at > $2 AND s.until IS NULL) AS sold,
-            (SELECT count(*) FROM seat_claim s JOIN concert c ON c.id = s.concert_id
-             WHERE c.queue_id = $1 AND c.starts_at > $2 AND s.until > $2) AS held,
             (SELECT count(*) FROM turn t WHERE t.queue_id = $1 AND t.ended_at IS NULL
                 AND (coalesce(t.claimed_at, t.admitted_at) <= $3 OR EXISTS
                     (SELECT 1 FROM booking b WHERE b.queue_id = t.queue_id AND b.user_id = t.user_id
                      AND b.status = 'held' AND b.expires_at > $2))) AS turns_aside,
-            b.bookings, b.booked, b.squares
-            FROM (SELECT count(*) AS bookings, CAST(coalesce(sum(seat_count), 0) AS BIGINT) AS booked,
+            s.sold, s.held, b.bookings, b.booked, b.squares
+            FROM (SELECT count(*) FILTER (WHERE s.until IS NULL) AS sold, count(*) FILTER (WHERE s.until > $2) AS held
+                  FROM seat_claim s JOIN concert c ON c.id = s.concert_id
+                  WHERE c.queue_id = $1 AND c.starts_at > $2) s,
+                 (SELECT count(*) AS bookings, CAST(coalesce(sum(seat_count), 0) AS BIGINT) AS booked,
                          CAST(coalesce(sum(seat_count * seat_count), 0) AS BIGINT) AS squares
                   FROM booking b JOIN concert c ON c.id = b.concert_id
                   WHERE c.queue_id = $1 AND c.starts_at > $2 AND b.status IN ('held', 'paid')) b";
@@ -301,6 +319,11 @@ fn prudent_mean(bookings: i64, (booked, squares): (i64, i64)) -> Option<f64> {
 }
 
 impl Concert {
+    pub fn sells_at(&self, now: i64) -> Result<(), Error> {
+        let started = || Error::refused(Code::SaleClosed, "this concert has started");
+        (self.starts_at > now).then_some(()).ok_or_else(started)
+    }
+
     fn read(row: &QueryResult) -> Result<Self, Error> {
         Ok(Self {
             id: ConcertId(get(row, "id")?),

@@ -21,6 +21,7 @@ use sea_orm::{
     TransactionOptions, TransactionTrait, TryGetable, Value,
 };
 use sqlx::Connection;
+use sqlx::postgres::PgConnectOptions;
 
 use crate::chance;
 use crate::config::SqlConfig;
@@ -40,6 +41,14 @@ const POSTGRES_READERS: u32 = 8;
 const SQLITE_READERS: u32 = 4;
 /// A deadlock or a serialisation failure is invisible to clients this many times in a row.
 const ATTEMPTS_MAX: u32 = 3;
+/// Whoever writes knows the keys of a few hundred rows at most, which PostgreSQL cannot know: it would rather read a table
+/// of some ten thousand.
+const BY_KEYS: [(&str, &str); 4] = [
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("enable_material", "off"),
+];
 /// Any number, as long as every instance takes the same: it serialises migrations on PostgreSQL.
 const MIGRATION_LOCK: i64 = 7_538_112;
 
@@ -65,11 +74,12 @@ impl Sql {
             let writers = Database::connect(options(&url, 1)).await.map_err(from_db)?;
             (writers, Database::connect(options(&url, SQLITE_READERS)).await.map_err(from_db)?)
         } else {
-            let writers =
-                Database::connect(options(&config.url, POSTGRES_WRITERS)).await.map_err(from_db)?;
+            let mut writers = options(&config.url, POSTGRES_WRITERS);
+            writers.map_sqlx_postgres_opts(|postgres| settings(postgres).options(BY_KEYS));
+            let readers = options(&config.url, POSTGRES_READERS);
             (
-                writers,
-                Database::connect(options(&config.url, POSTGRES_READERS)).await.map_err(from_db)?,
+                Database::connect(writers).await.map_err(from_db)?,
+                Database::connect(readers).await.map_err(from_db)?,
             )
         };
         let backend = writers.get_database_backend();
@@ -300,16 +310,18 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
             })
         })
     });
-    options.map_sqlx_postgres_opts(|postgres| {
-        postgres.options([
-            ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
-            ("lock_timeout", LOCK_TIMEOUT.as_millis().to_string()),
-            ("idle_in_transaction_session_timeout", "5000".to_owned()),
-            // A plan for lists of any length, made while the tables were empty, reads whole tables when they are not.
-            ("plan_cache_mode", "force_custom_plan".to_owned()),
-        ])
-    });
+    options.map_sqlx_postgres_opts(settings);
     options
+}
+
+fn settings(postgres: PgConnectOptions) -> PgConnectOptions {
+    postgres.options([
+        ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
+        ("lock_timeout", LOCK_TIMEOUT.as_millis().to_string()),
+        ("idle_in_transaction_session_timeout", "5000".to_owned()),
+        // A plan for lists of any length, made while the tables were empty, reads whole tables when they are not.
+        ("plan_cache_mode", "force_custom_plan".to_owned()),
+    ])
 }
 
 async fn clock_ms(database: &DatabaseConnection) -> Result<i64, Error> {

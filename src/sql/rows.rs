@@ -1,9 +1,14 @@
-//! Rows that a statement is given, to join with: one parameter, however many they are, so that a statement keeps its
-//! text and stays prepared.
+//! Rows that a statement is given, to join with or to insert: one parameter, however many they are, so that a statement
+//! keeps its text and stays prepared.
 
-use sea_orm::{DatabaseTransaction, Value};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, Statement, Value};
 
-use super::Sql;
+use super::{Sql, from_db};
+use crate::error::Error;
+
+/// For a while PostgreSQL keeps the plans by which it looks for what rows refer to.
+const PLANS_KEPT: &str = "SET LOCAL plan_cache_mode = auto";
+const PLANS_MADE: &str = "SET LOCAL plan_cache_mode = force_custom_plan";
 
 /// Where a statement is sent: the dialect, and the transaction that it is part of.
 pub type At<'a> = (&'a Sql, &'a DatabaseTransaction);
@@ -25,7 +30,28 @@ impl Sql {
             format!("(SELECT {read} FROM json_each($1)) AS v")
         }
     }
+
+    /// Inserts rows; what the statement returns. PostgreSQL would plan the check of every foreign key of every row anew,
+    /// which takes five times as long as the check.
+    pub async fn insert(
+        &self,
+        transaction: &DatabaseTransaction,
+        statement: Statement,
+    ) -> Result<Vec<QueryResult>, Error> {
+        let plans = async |plans: &str| match self.is_postgres() {
+            true => transaction.execute_unprepared(plans).await.map(drop).map_err(from_db),
+            false => Ok(()),
+        };
+        plans(PLANS_KEPT).await?;
+        let rows = transaction.query_all_raw(statement).await.map_err(from_db)?;
+        plans(PLANS_MADE).await?;
+        Ok(rows)
+    }
 }
+
+/// That a booking is held, of those that were found by their person. PostgreSQL takes all that are held for few, and would
+/// rather read the index of them; an expression keeps it from that.
+pub const IS_HELD: &str = "b.status || '' = 'held'";
 
 /// The value of that parameter: each row an object, its names those of the columns.
 pub fn list(rows: impl Iterator<Item = serde_json::Value>) -> Value {

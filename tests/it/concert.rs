@@ -153,3 +153,21 @@ stories! {
         }
     }
 }
+
+stories_on_postgres! {
+    /// The second instance has looked at the concert a moment ago, and looks no more.
+    async fn what_another_instance_announces_counts_when_seats_are_given(app: &TestApp) {
+        app.operator.create_queue("vip", json!({})).await;
+        let (concert, second) = (app.concert(["1"]).await, app.another_instance().await);
+        let ann = app.active_buyer().await.at(&second);
+        ann.hold(concert, ["2"]).await.refused(404, "seat_not_found");
+        let path = format!("/admin/concerts/{concert}");
+        let change = async |change: Value| app.operator.send("PUT", &path, change).await.ok();
+
+        change(json!({"queue": "vip"})).await;
+        ann.hold(concert, ["1"]).await.refused(403, "wrong_queue");
+        change(json!({"queue": "main", "starts_at": 1})).await;
+        ann.hold(concert, ["1"]).await.refused(410, "sale_closed");
+        second.stop().await;
+    }
+}

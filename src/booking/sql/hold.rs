@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter};
 use serde_json::json;
 
-use super::seen::{Seen, see};
+use super::seen::{Seen, booking_read, see};
 use super::{Booking, BookingStatus};
 use crate::booking::{Hold, HoldSeats};
 use crate::clock::Clock;
@@ -104,7 +104,7 @@ impl Sql {
         holds: &[Arc<Hold>],
         seen: &Seen,
     ) -> Result<HashMap<UserId, Result<HoldOutcome, Error>>, Error> {
-        let rows = self.insert(transaction, holds, seen.now).await?;
+        let rows = self.book(transaction, holds, seen.now).await?;
         let by_user = holds.iter().map(|hold| (hold.user.0, hold)).collect::<HashMap<_, _>>();
         let made: Vec<(&Arc<Hold>, booking::Model)> = rows
             .into_iter()
@@ -129,7 +129,7 @@ impl Sql {
         Ok(outcomes)
     }
 
-    async fn insert(
+    async fn book(
         &self,
         transaction: &DatabaseTransaction,
         holds: &[Arc<Hold>],
@@ -166,8 +166,8 @@ impl Sql {
                 "idem_key": hold.key.as_ref().map(IdempotencyKey::as_str),
             })
         }));
-        let statement = self.statement(&insert, [rows, now.into()]);
-        booking::Entity::find().from_raw_sql(statement).all(transaction).await.map_err(from_db)
+        let rows = self.insert(transaction, self.statement(&insert, [rows, now.into()])).await?;
+        rows.iter().map(booking_read).collect()
     }
 
     /// Takes the seats that are free or whose hold has lapsed, in the house's order; says which booking got which.
@@ -203,7 +203,7 @@ impl Sql {
             })
         });
         let statement = self.statement(&claim, [list(seats), (now - grace_ms).into()]);
-        let got = transaction.query_all_raw(statement).await.map_err(from_db)?;
+        let got = self.insert(transaction, statement).await?;
         got.iter().map(|row| Ok((get(row, "booking_id")?, get(row, "seat_id")?))).collect()
     }
 
@@ -260,6 +260,7 @@ impl Seen {
         if let Some(row) = earlier {
             return Booking::try_from(row.clone()).map(|booking| Some(HoldOutcome::Held(booking)));
         }
+        self.check_sells(hold)?;
         let had = self.had.get(&hold.user).copied().unwrap_or(0);
         if let Some(seats_max) = hold.seats_per_user_max
             && had + hold.seats.len() as i64 > seats_max

@@ -1,7 +1,7 @@
 //! What the rows say of holds before anything is written. It locks what the holds will change, in the house's order, and
 //! decides nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use sea_orm::{ConnectionTrait, EntityTrait, FromQueryResult, QueryResult};
@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 
 use crate::booking::Hold;
 use crate::clock::Clock;
+use crate::concert::Concert;
 use crate::error::Error;
-use crate::ids::{IdempotencyKey, SeatId, UserId};
+use crate::ids::{ConcertId, IdempotencyKey, SeatId, UserId};
 use crate::sql::entity::{booking, turn};
-use crate::sql::rows::{At, list};
+use crate::sql::rows::{At, IS_HELD, list};
 use crate::sql::{from_db, get};
 
 /// A seat, and until when somebody has it; for ever when it is sold.
@@ -30,6 +31,7 @@ pub(super) struct Seen {
     pub by_key: HashMap<UserId, booking::Model>,
     /// Seats that a person has of the concert already, where there is a limit.
     pub had: HashMap<UserId, i64>,
+    concerts: HashMap<ConcertId, Concert>,
 }
 
 impl Seen {
@@ -39,16 +41,29 @@ impl Seen {
         turn.filter(|turn| turn.user_id == hold.user.0 && turn.ended_at.is_none())
     }
 
+    /// Refuses a hold of a concert that has started, or is sold to another line, since its wish was looked at.
+    pub fn check_sells(&self, hold: &Hold) -> Result<(), Error> {
+        let concert = self.concerts.get(&hold.concert);
+        let concert = concert.ok_or_else(|| Error::bug("a concert is gone"))?;
+        concert.sells_at(self.now)?;
+        if concert.queue_id != hold.queue_id {
+            return Err(Error::WrongQueue { queue: concert.queue.clone() });
+        }
+        Ok(())
+    }
+
     pub fn is_taken(&self, hold: &Hold, seat: &SeatId) -> bool {
         let claim = self.claims.get(&(hold.concert.0, seat.as_str().to_owned()));
         claim.is_some_and(|until| until.is_none_or(|until| until > self.now - hold.grace_ms))
     }
 }
 
-/// Locks the turns of holds and the seats that somebody has or had, then reads the rest.
+/// Locks the turns of holds, the seats that somebody has or had and the concerts, then reads the rest.
 pub(super) async fn see(at: At<'_>, holds: &[Arc<Hold>], clock: &Clock) -> Result<Seen, Error> {
     let turns = lock_turns(at, holds).await?;
     let claims = lock_claims(at, holds).await?;
+    let ids = holds.iter().map(|hold| hold.concert).collect::<BTreeSet<_>>();
+    let concerts = at.0.lock_concerts(at.1, ids.into_iter()).await?;
     let now = clock.now_ms();
     let mut held: HashMap<_, Vec<_>> = HashMap::new();
     for row in unpaid(at, holds).await? {
@@ -56,7 +71,7 @@ pub(super) async fn see(at: At<'_>, holds: &[Arc<Hold>], clock: &Clock) -> Resul
     }
     let by_key = by_key(at, holds).await?;
     let had = had(at, holds, now).await?;
-    Ok(Seen { now, turns, claims, held, by_key, had })
+    Ok(Seen { now, turns, claims, held, by_key, had, concerts })
 }
 
 async fn lock_turns(
@@ -101,7 +116,7 @@ async fn unpaid(
 ) -> Result<Vec<booking::Model>, Error> {
     let unpaid = format!(
         "SELECT b.* FROM {} JOIN booking b ON b.queue_id = v.queue_id AND b.user_id = v.user_id
-         WHERE b.status = 'held' ORDER BY b.id",
+         WHERE {IS_HELD} ORDER BY b.id",
         sql.rows(&[("queue_id", "BIGINT"), ("user_id", "BIGINT")])
     );
     let people = holds.iter().map(|hold| json!({"queue_id": hold.queue_id, "user_id": hold.user}));
@@ -151,7 +166,11 @@ async fn bookings_read(
     rows: impl Iterator<Item = Value>,
 ) -> Result<Vec<booking::Model>, Error> {
     let rows = read((sql, transaction), statement, rows).await?;
-    rows.iter().map(|row| booking::Model::from_query_result(row, "").map_err(from_db)).collect()
+    rows.iter().map(booking_read).collect()
+}
+
+pub(super) fn booking_read(row: &QueryResult) -> Result<booking::Model, Error> {
+    booking::Model::from_query_result(row, "").map_err(from_db)
 }
 
 /// What a statement finds for these rows; without any it is not asked.

@@ -4,8 +4,8 @@ mod pay;
 mod seen;
 
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, FromQueryResult, QueryFilter,
+    QueryOrder, QuerySelect,
 };
 use serde_json::json;
 
@@ -107,9 +107,9 @@ impl Sql {
              SELECT user_id, version, kind, amount, balance_after, reference, idem_key, $2 FROM {rows}
              ORDER BY user_id RETURNING *"
         );
-        let statement = self.statement(&ledger, [values, now.into()]);
-        let rows = transfer::Entity::find().from_raw_sql(statement).all(transaction).await;
-        rows.map_err(from_db)?.into_iter().map(Transfer::read).collect()
+        let rows = self.insert(transaction, self.statement(&ledger, [values, now.into()])).await?;
+        let read = |row| transfer::Model::from_query_result(row, "").map_err(from_db);
+        rows.iter().map(|row| read(row).and_then(Transfer::read)).collect()
     }
 
     pub async fn balance(&self, user: UserId) -> Result<i64, Error> {

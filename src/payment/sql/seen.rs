@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::ids::{IdempotencyKey, UserId};
 use crate::payment::{PayBooking, Transfer};
 use crate::sql::entity::{account, booking, transfer, turn};
-use crate::sql::rows::{At, Column, list};
+use crate::sql::rows::{At, Column, IS_HELD, list};
 use crate::sql::{from_db, get};
 
 pub(super) const BOOKING: [Column; 2] = [("booking_id", "BIGINT"), ("user_id", "BIGINT")];
@@ -177,7 +177,7 @@ async fn held_until(
     let others = format!(
         "SELECT b.user_id, MAX(b.expires_at) AS held_until
          FROM {} JOIN booking b ON b.queue_id = v.queue_id AND b.user_id = v.user_id
-         WHERE b.status = 'held' AND b.id <> v.booking_id AND b.expires_at > $2 GROUP BY b.user_id",
+         WHERE {IS_HELD} AND b.id <> v.booking_id AND b.expires_at > $2 GROUP BY b.user_id",
         sql.rows(&[("booking_id", "BIGINT"), ("user_id", "BIGINT"), ("queue_id", "BIGINT")])
     );
     let statement = sql.statement(&others, [list(bookings), now.into()]);

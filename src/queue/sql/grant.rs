@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sea_orm::{ConnectionTrait, Value};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, Value};
 
 use super::turns::{Row, Turn};
 use crate::clock::Clock;
@@ -149,7 +149,7 @@ impl Sql {
     /// Opens a turn for every number of the batch that may have one and has no row yet.
     async fn open(
         &self,
-        transaction: &impl ConnectionTrait,
+        transaction: &DatabaseTransaction,
         grant: &Grant<'_>,
     ) -> Result<Vec<Turn>, Error> {
         if grant.batch.numbers.is_empty() {
@@ -179,8 +179,7 @@ impl Sql {
             ];
             row
         });
-        let rows =
-            transaction.query_all_raw(self.statement(&open, values)).await.map_err(from_db)?;
+        let rows = self.insert(transaction, self.statement(&open, values)).await?;
         let opened: HashSet<i64> =
             rows.iter().map(|row| get(row, "seq")).collect::<Result<_, _>>()?;
         Ok(turns.into_iter().filter(|turn| opened.contains(&turn.number.0)).collect())
