@@ -163,6 +163,7 @@ impl Error {
             }
             Self::OutcomeUnknown { source } => Self::OutcomeUnknown { source: said(source) },
             Self::Internal { context, source } => Self::Internal { context, source: said(source) },
+            Self::WrongQueue { queue } => Self::WrongQueue { queue: queue.clone() },
             refused => Self::refused(refused.code(), refused.to_string()),
         }
     }

@@ -2,7 +2,7 @@
 //! decide anything, is for its owner to know.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -95,12 +95,15 @@ fn unanswered() -> Error {
 #[derive(Debug)]
 pub struct Recent<T> {
     last: ArcSwapOption<(i64, T)>,
+    /// How often it was forgotten: an answer to a question from before that is not kept.
+    forgotten: AtomicU64,
     renewal: Renewal,
 }
 
 impl<T> Default for Recent<T> {
     fn default() -> Self {
-        Self { last: ArcSwapOption::empty(), renewal: Renewal::default() }
+        let (last, forgotten) = (ArcSwapOption::empty(), AtomicU64::default());
+        Self { last, forgotten, renewal: Renewal::default() }
     }
 }
 
@@ -112,6 +115,7 @@ impl<T: Clone> Recent<T> {
 
     /// Forgets it: what it was about has just been changed here.
     pub fn forget(&self) {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
         self.last.store(None);
     }
 
@@ -133,9 +137,11 @@ impl<T: Clone> Recent<T> {
         };
         self.renewal
             .renew(clock, known, async || {
-                let at = clock.now_ms();
+                let (at, forgotten) = (clock.now_ms(), self.forgotten.load(Ordering::SeqCst));
                 let answer = ask().await?;
-                self.last.store(Some(Arc::new((at, answer.clone()))));
+                if self.forgotten.load(Ordering::SeqCst) == forgotten {
+                    self.last.store(Some(Arc::new((at, answer.clone()))));
+                }
                 Ok(answer)
             })
             .await
@@ -170,6 +176,18 @@ mod tests {
         let (clock, recent) = (Clock::manual(0), Recent::default());
         recent.get(&clock, AGE_MS, async || Ok(1)).await.unwrap();
         recent.forget();
+        assert_eq!(recent.get(&clock, AGE_MS, async || Ok(2)).await.unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_before_it_was_forgotten_is_not_kept() {
+        let (clock, recent, (tell, told)) =
+            (Clock::manual(0), Recent::default(), oneshot::channel());
+        let mut asks = Box::pin(recent.get(&clock, AGE_MS, async || Ok(told.await.unwrap())));
+        assert!(asks.as_mut().now_or_never().is_none());
+        recent.forget();
+        tell.send(1).unwrap();
+        assert_eq!(asks.await.unwrap(), 1);
         assert_eq!(recent.get(&clock, AGE_MS, async || Ok(2)).await.unwrap(), 2);
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::concert::{Concert, Concerts};
+use crate::concert::Concerts;
 use crate::crash_point;
 use crate::error::{Code, Error};
 use crate::ids::{
@@ -92,18 +92,19 @@ impl Bookings {
         if let Some(booking) = self.inner.sql.held_before(&wish, &self.inner.clock).await? {
             return Ok(booking);
         }
-        let concert = self.inner.concerts.on_sale(wish.concert).await?;
-        if concert.queue != wish.queue {
-            return Err(Error::WrongQueue { queue: concert.queue });
-        }
-        let line = self.inner.queues.line(&concert.queue).await?;
+        self.inner.concerts.check_sells(wish.concert, &wish.queue).await?;
+        let line = self.inner.queues.line(&wish.queue).await?;
         let confirmed = wish.confirmed;
-        let hold = Arc::new(self.price(&line, &concert, wish).await?);
+        let hold = Arc::new(self.price(&line, wish).await?);
         let held = self.mark_and_grant(&line, &hold, confirmed).await;
         match &held {
             Ok(booking) => {
                 metrics::counter!("usher_holds_total").increment(1);
-                tracing::info!(booking.id = booking.id.0, concert.id = concert.id.0, "seats held");
+                tracing::info!(
+                    booking.id = booking.id.0,
+                    concert.id = hold.concert.0,
+                    "seats held"
+                );
             }
             Err(Error::SeatsTaken { .. }) => {
                 metrics::counter!("usher_hold_conflicts_total").increment(1);
@@ -174,7 +175,7 @@ impl Bookings {
     }
 
     /// Checks a wish against the catalogue and the policy, and prices it.
-    async fn price(&self, line: &Line, concert: &Concert, wish: HoldSeats) -> Result<Hold, Error> {
+    async fn price(&self, line: &Line, wish: HoldSeats) -> Result<Hold, Error> {
         let queue = line.queue();
         let seats_max = queue.policy.seats_per_booking_max;
         if wish.seats.len() as i64 > seats_max {
@@ -184,13 +185,13 @@ impl Bookings {
                 format!("at most {seats_max} seats a booking"),
             ));
         }
-        let hall = self.inner.concerts.hall(concert.id).await?;
+        let hall = self.inner.concerts.hall(wish.concert).await?;
         let mut amount = 0;
         for wanted in &wish.seats {
             amount += hall.price(wanted).ok_or_else(|| {
                 Error::refused(
                     Code::SeatNotFound,
-                    format!("concert {} has no seat {wanted}", concert.id),
+                    format!("concert {} has no seat {wanted}", wish.concert),
                 )
             })?;
         }
@@ -198,7 +199,7 @@ impl Bookings {
             queue_id: queue.id,
             number: wish.number,
             user: wish.user,
-            concert: concert.id,
+            concert: wish.concert,
             seats: wish.seats,
             amount,
             key: wish.key,

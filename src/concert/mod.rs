@@ -25,6 +25,8 @@ pub use sql::{Concert, Seat, TierSums};
 
 /// What a crowd asks for is made at most this often.
 const CROWD_MS: i64 = 1_000;
+/// What somebody is refused by was read less than so long ago.
+const REFUSED_MS: i64 = 100;
 
 /// What a queue's concerts have left to sell.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -98,13 +100,17 @@ impl Concerts {
         self.inner.sql.concert(id).await?.ok_or_else(|| missing(id))
     }
 
-    /// A concert that still sells, as it was announced a second ago at most: whoever grants its seats looks again.
-    pub async fn on_sale(&self, id: ConcertId) -> Result<Concert, Error> {
+    /// Refuses whoever wants seats of a concert that this queue does not sell, or no more. Whoever may go on may do so by
+    /// what was announced a moment ago: where seats are given, it is looked at again.
+    pub async fn check_sells(&self, id: ConcertId, queue: &QueueName) -> Result<(), Error> {
         let (hall, clock) = (self.hall(id).await?, &self.inner.clock);
         let announced = async || self.concert(id).await.map(Arc::new);
-        let concert = hall.announced.get(clock, CROWD_MS, announced).await?;
-        concert.sells_at(clock.now_ms())?;
-        Ok(Concert::clone(&concert))
+        let sells =
+            |concert: &Concert| concert.check_sells(concert.queue == *queue, clock.now_ms());
+        if sells(&*hall.announced.get(clock, CROWD_MS, announced).await?).is_ok() {
+            return Ok(());
+        }
+        sells(&*hall.announced.get(clock, REFUSED_MS, announced).await?)
     }
 
     pub async fn hall(&self, id: ConcertId) -> Result<Arc<Hall>, Error> {
@@ -148,17 +154,14 @@ impl Concerts {
         let seats = request.seats()?;
         let by = (operator, self.inner.clock.now_ms());
         let made = self.inner.sql.create_concert(&request, &seats, queue, by).await?;
-        self.forget(made);
+        self.forget_listing();
         Ok(made)
     }
 
     /// Whoever has just changed the catalogue finds it changed; other instances show it within a second.
-    fn forget(&self, id: ConcertId) {
+    fn forget_listing(&self) {
         self.inner.listing.forget();
         self.inner.sums.forget();
-        if let Some(hall) = self.inner.halls.load().get(&id) {
-            hall.announced.forget();
-        }
     }
 
     pub async fn change(
@@ -170,9 +173,12 @@ impl Concerts {
     ) -> Result<(), Error> {
         change.check()?;
         let by = (operator, self.inner.clock.now_ms());
-        self.inner.sql.change_concert(id, change, queue_id, by).await?;
-        self.forget(id);
-        Ok(())
+        let changed = self.inner.sql.change_concert(id, change, queue_id, by).await;
+        self.forget_listing();
+        if let Some(hall) = self.inner.halls.load().get(&id) {
+            hall.announced.forget();
+        }
+        changed
     }
 
     /// Every concert, started or not, with its sums.

@@ -43,11 +43,12 @@ const SQLITE_READERS: u32 = 4;
 const ATTEMPTS_MAX: u32 = 3;
 /// Whoever writes knows the keys of a few hundred rows at most, which PostgreSQL cannot know: it would rather read a table
 /// of some ten thousand.
-const BY_KEYS: [(&str, &str); 4] = [
+const BY_KEYS: [(&str, &str); 5] = [
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
     ("enable_material", "off"),
+    ("jit", "off"),
 ];
 /// Any number, as long as every instance takes the same: it serialises migrations on PostgreSQL.
 const MIGRATION_LOCK: i64 = 7_538_112;
@@ -83,7 +84,7 @@ impl Sql {
             )
         };
         let backend = writers.get_database_backend();
-        migrate(&writers).await?;
+        migrate(&readers).await?;
         let installation = installation(&writers).await?;
         let session = if config.alone && !config.is_sqlite() {
             Some(alone::session(config).await?)
@@ -336,11 +337,12 @@ async fn clock_ms(database: &DatabaseConnection) -> Result<i64, Error> {
     get(&row.ok_or_else(|| Error::bug("the database did not tell its time"))?, "now_ms")
 }
 
-async fn migrate(writers: &DatabaseConnection) -> Result<(), Error> {
-    if writers.get_database_backend() != DbBackend::Postgres {
-        return Migrator::up(writers, None).await.map_err(from_db);
+/// Over connections that may plan as the tables are: a migration may read whole ones.
+async fn migrate(readers: &DatabaseConnection) -> Result<(), Error> {
+    if readers.get_database_backend() != DbBackend::Postgres {
+        return Migrator::up(readers, None).await.map_err(from_db);
     }
-    let guard = writers.begin().await.map_err(from_db)?;
+    let guard = readers.begin().await.map_err(from_db)?;
     let lock = format!(
         "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"
     );

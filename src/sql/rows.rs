@@ -31,6 +31,18 @@ impl Sql {
         }
     }
 
+    /// Those rows, each with the bookings `b` that its person holds in its queue. PostgreSQL takes all that are held for few,
+    /// and would read them once for each row; a subquery with an offset is looked up instead.
+    pub fn holds_of(&self, columns: &[Column]) -> String {
+        let rows = self.rows(columns);
+        let held = "b.queue_id = v.queue_id AND b.user_id = v.user_id AND b.status = 'held'";
+        if self.is_postgres() {
+            format!("{rows} CROSS JOIN LATERAL (SELECT * FROM booking b WHERE {held} OFFSET 0) b")
+        } else {
+            format!("{rows} JOIN booking b ON {held}")
+        }
+    }
+
     /// Inserts rows; what the statement returns. PostgreSQL would plan the check of every foreign key of every row anew,
     /// which takes five times as long as the check.
     pub async fn insert(
@@ -48,10 +60,6 @@ impl Sql {
         Ok(rows)
     }
 }
-
-/// That a booking is held, of those that were found by their person. PostgreSQL takes all that are held for few, and would
-/// rather read the index of them; an expression keeps it from that.
-pub const IS_HELD: &str = "b.status || '' = 'held'";
 
 /// The value of that parameter: each row an object, its names those of the columns.
 pub fn list(rows: impl Iterator<Item = serde_json::Value>) -> Value {

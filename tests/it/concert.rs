@@ -170,4 +170,38 @@ stories_on_postgres! {
         ann.hold(concert, ["1"]).await.refused(410, "sale_closed");
         second.stop().await;
     }
+
+    async fn who_waits_for_a_concert_that_moves_is_sent_where_it_went(app: &TestApp) {
+        app.operator.create_queue("vip", json!({})).await;
+        let concert = app.concert(["1"]).await;
+        let ann = app.active_buyer().await;
+
+        let mover = async {
+            app.run_sql(&format!(
+                "BEGIN; SET LOCAL statement_timeout = '10s';
+                 SELECT FROM concert FOR UPDATE;
+                 UPDATE concert SET queue_id = (SELECT id FROM queue WHERE name = 'vip');
+                 SELECT pg_advisory_xact_lock(1); {SOMEBODY_WAITS}; COMMIT"
+            ))
+            .await;
+        };
+        let buyer = async {
+            app.run_sql(A_MOVER_IS_AT_WORK).await;
+            ann.hold(concert, ["1"]).await
+        };
+        let ((), answer) = tokio::join!(mover, buyer);
+        assert_eq!(answer.refused(403, "wrong_queue")["queue"], "vip");
+    }
 }
+
+const SOMEBODY_WAITS: &str = "DO $$ BEGIN
+    WHILE NOT EXISTS (SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                      WHERE NOT l.granted AND a.datname = current_database()) LOOP
+        PERFORM pg_sleep(0.01), pg_stat_clear_snapshot();
+    END LOOP; END $$";
+
+const A_MOVER_IS_AT_WORK: &str = "DO $$ BEGIN
+    WHILE NOT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                      WHERE l.locktype = 'advisory' AND d.datname = current_database()) LOOP
+        PERFORM pg_sleep(0.01);
+    END LOOP; END $$";

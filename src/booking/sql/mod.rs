@@ -1,6 +1,6 @@
 //! Bookings in SQL: reading, cancelling, leaving, expiring. How one begins stands in `hold.rs`, what it sees in `seen.rs`.
 //!
-//! Locks are taken in one order everywhere: turn, booking, seat claims by seat, account. Instants are judged by a clock
+//! Locks are taken in one order everywhere: turn, booking, seat claims by seat, concert, account. Instants are judged by a clock
 //! read after the locks are held.
 
 mod claims;

@@ -13,7 +13,7 @@ use crate::concert::Concert;
 use crate::error::Error;
 use crate::ids::{ConcertId, IdempotencyKey, SeatId, UserId};
 use crate::sql::entity::{booking, turn};
-use crate::sql::rows::{At, IS_HELD, list};
+use crate::sql::rows::{At, list};
 use crate::sql::{from_db, get};
 
 /// A seat, and until when somebody has it; for ever when it is sold.
@@ -45,11 +45,7 @@ impl Seen {
     pub fn check_sells(&self, hold: &Hold) -> Result<(), Error> {
         let concert = self.concerts.get(&hold.concert);
         let concert = concert.ok_or_else(|| Error::bug("a concert is gone"))?;
-        concert.sells_at(self.now)?;
-        if concert.queue_id != hold.queue_id {
-            return Err(Error::WrongQueue { queue: concert.queue.clone() });
-        }
-        Ok(())
+        concert.check_sells(concert.queue_id == hold.queue_id, self.now)
     }
 
     pub fn is_taken(&self, hold: &Hold, seat: &SeatId) -> bool {
@@ -115,9 +111,8 @@ async fn unpaid(
     holds: &[Arc<Hold>],
 ) -> Result<Vec<booking::Model>, Error> {
     let unpaid = format!(
-        "SELECT b.* FROM {} JOIN booking b ON b.queue_id = v.queue_id AND b.user_id = v.user_id
-         WHERE {IS_HELD} ORDER BY b.id",
-        sql.rows(&[("queue_id", "BIGINT"), ("user_id", "BIGINT")])
+        "SELECT b.* FROM {} ORDER BY b.id",
+        sql.holds_of(&[("queue_id", "BIGINT"), ("user_id", "BIGINT")])
     );
     let people = holds.iter().map(|hold| json!({"queue_id": hold.queue_id, "user_id": hold.user}));
     bookings_read((sql, transaction), &unpaid, people).await
@@ -145,9 +140,10 @@ async fn had(
     holds: &[Arc<Hold>],
     now: i64,
 ) -> Result<HashMap<UserId, i64>, Error> {
+    // Found by their person: the concert may have very many.
     let had = format!(
         "SELECT b.user_id, CAST(SUM(b.seat_count) AS BIGINT) AS had
-         FROM {} JOIN booking b ON b.user_id = v.user_id AND b.concert_id = v.concert_id
+         FROM {} JOIN booking b ON b.user_id = v.user_id AND b.concert_id + 0 = v.concert_id
          WHERE b.status = 'paid' OR (b.status = 'held' AND b.expires_at > v.lapsed_by) GROUP BY b.user_id",
         sql.rows(&[("user_id", "BIGINT"), ("concert_id", "BIGINT"), ("lapsed_by", "BIGINT")])
     );

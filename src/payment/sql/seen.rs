@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::ids::{IdempotencyKey, UserId};
 use crate::payment::{PayBooking, Transfer};
 use crate::sql::entity::{account, booking, transfer, turn};
-use crate::sql::rows::{At, Column, IS_HELD, list};
+use crate::sql::rows::{At, Column, list};
 use crate::sql::{from_db, get};
 
 pub(super) const BOOKING: [Column; 2] = [("booking_id", "BIGINT"), ("user_id", "BIGINT")];
@@ -176,9 +176,8 @@ async fn held_until(
 ) -> Result<HashMap<UserId, i64>, Error> {
     let others = format!(
         "SELECT b.user_id, MAX(b.expires_at) AS held_until
-         FROM {} JOIN booking b ON b.queue_id = v.queue_id AND b.user_id = v.user_id
-         WHERE {IS_HELD} AND b.id <> v.booking_id AND b.expires_at > $2 GROUP BY b.user_id",
-        sql.rows(&[("booking_id", "BIGINT"), ("user_id", "BIGINT"), ("queue_id", "BIGINT")])
+         FROM {} WHERE b.id <> v.booking_id AND b.expires_at > $2 GROUP BY b.user_id",
+        sql.holds_of(&[("booking_id", "BIGINT"), ("user_id", "BIGINT"), ("queue_id", "BIGINT")])
     );
     let statement = sql.statement(&others, [list(bookings), now.into()]);
     let rows = transaction.query_all_raw(statement).await.map_err(from_db)?;
