@@ -19,6 +19,7 @@ use crate::error::{Code, Error};
 use crate::http::health::Looks;
 use crate::http::limits::{Limits, room};
 use crate::ids::{QueueName, UserId};
+use crate::pages::Pages;
 use crate::payment::Payments;
 use crate::queue::{Line, Place, Queues};
 use crate::redis::Redis;
@@ -57,6 +58,7 @@ pub struct Parts {
     pub identities: Option<Identities>,
     pub limits: Arc<Limits>,
     pub looks: Looks,
+    pub pages: Pages,
     pub sql: Sql,
     pub redis: Redis,
     /// The Redis that this process started, if it did.
@@ -131,6 +133,7 @@ impl App {
             identities,
             limits: Arc::new(Limits::new(&config.http)),
             looks: Looks::default(),
+            pages: Pages::new(&config.pages)?,
             config,
             clock,
             sql,

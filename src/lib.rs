@@ -6,6 +6,8 @@
 pub mod booking;
 /// The catalogue and what is left of it.
 pub mod concert;
+/// What people see: templates, words and files, filled with what the features know.
+pub mod pages;
 /// Balances and money.
 pub mod payment;
 /// Join, poll, admit, leave; policy.

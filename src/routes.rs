@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::http::edge::EdgeLayer;
 use crate::http::limits::OnRefusal;
 use crate::http::{check, edge, health, limits, openapi};
-use crate::{booking, concert, payment, queue};
+use crate::{booking, concert, pages, payment, queue};
 
 /// Requests of one kind served at once: money has room of its own, whatever the crowd does.
 const MONEY_MAX: usize = 1_024;
@@ -54,6 +54,10 @@ pub fn public(app: App) -> Router {
     let pages = Router::new()
         .route("/openapi.json", get(openapi::document))
         .merge(SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json")));
+    let people = Router::new()
+        .route("/wait/{queue}", get(pages::http::wait).merge(post(pages::http::join)))
+        .route("/wait/{queue}/carry.svg", get(pages::http::carry))
+        .route("/assets/{*name}", get(pages::http::asset));
     let edge = EdgeLayer::new(app.work.clone(), DEADLINE);
     let queues = app.queue.clone();
     let from_the_line: OnRefusal = Arc::new(move || queues.refuse_unread());
@@ -76,6 +80,7 @@ pub fn public(app: App) -> Router {
         .merge(within(money, MONEY_MAX))
         .merge(within(reads, READS_MAX))
         .merge(within(pages, READS_MAX))
+        .merge(within(people, READS_MAX))
         // A probe is answered however much its address asks for.
         .merge(known(health_routes()).layer(edge.clone()))
         .fallback_service(nowhere)

@@ -21,7 +21,7 @@ use crate::sql::Sql;
 use hall::Hall;
 use listing::Listing;
 pub use request::{ChangeConcert, CreateConcert, CreateRows, CreateSeats, CreateTier};
-pub use sql::{Concert, Seat, TierSums};
+pub use sql::{Concert, ConcertSums, Seat, TierSums};
 
 /// What a crowd asks for is made at most this often.
 const CROWD_MS: i64 = 1_000;

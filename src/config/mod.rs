@@ -28,6 +28,7 @@ pub struct Config {
     pub sql: SqlConfig,
     pub auth: AuthConfig,
     pub queue: QueueConfig,
+    pub pages: PagesConfig,
     pub data_dir: PathBuf,
     /// What the log shows, in the syntax of `tracing`.
     pub log: String,
@@ -104,6 +105,17 @@ pub struct QueueConfig {
     pub poll_seconds_max: i64,
     /// People who may wait in one queue before it says `queue_full`.
     pub waiting_max: i64,
+}
+
+/// The pages for people.
+#[derive(Clone, Debug)]
+pub struct PagesConfig {
+    /// Origins to which the waiting room may send people on.
+    pub targets: Vec<String>,
+    /// Of all money, by ISO 4217.
+    pub currency: String,
+    /// Files that replace those of the binary.
+    pub dir: Option<PathBuf>,
 }
 
 /// Everything that is wrong with the settings, one line each.

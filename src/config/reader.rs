@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use super::keys::{self, Keys};
 use super::{
-    AuthConfig, Config, HttpConfig, Identity, Problems, QueueConfig, RedisConfig, SqlConfig,
+    AuthConfig, Config, HttpConfig, Identity, PagesConfig, Problems, QueueConfig, RedisConfig,
+    SqlConfig,
 };
 
 /// Libraries tell of their own affairs only when something is wrong.
@@ -37,6 +39,9 @@ pub(super) struct Written {
     stop_delay_seconds: Option<Text>,
     poll_seconds_max: Option<Text>,
     waiting_max: Option<Text>,
+    targets: Option<String>,
+    currency: Option<String>,
+    web_dir: Option<String>,
     log: Option<String>,
 }
 
@@ -91,6 +96,11 @@ impl Reader {
             self.number("USHER_POLL_SECONDS_MAX", written.poll_seconds_max, 30, 1..=300);
         let waiting_max =
             self.number("USHER_WAITING_MAX", written.waiting_max, 2_000_000, 1..=100_000_000);
+        let pages = PagesConfig {
+            targets: self.origins(written.targets.as_deref()),
+            currency: self.currency(written.currency),
+            dir: written.web_dir.map(PathBuf::from),
+        };
         let sql = self.sql(written.database_url, &data_dir, written.redis_url.is_none());
         let redis = match written.redis_url {
             Some(url) => RedisConfig::Url(url),
@@ -117,6 +127,7 @@ impl Reader {
                 sql,
                 auth: AuthConfig { identity, token_keys, token_key_file, token_seconds, admin_key },
                 queue: QueueConfig { poll_seconds_max, waiting_max },
+                pages,
                 data_dir,
                 log,
                 strays: Vec::new(),
@@ -137,6 +148,30 @@ impl Reader {
                 .push(format!("{name} is an address and a port, such as {default}, not `{text}`"));
             SocketAddr::from(([127, 0, 0, 1], 0))
         })
+    }
+
+    /// Origins as browsers write them, so that comparing them is comparing text.
+    fn origins(&mut self, written: Option<&str>) -> Vec<String> {
+        let mut origins = Vec::new();
+        let items = written.unwrap_or_default().split(',').map(str::trim);
+        for text in items.filter(|item| !item.is_empty()) {
+            match Url::parse(text) {
+                Ok(url) if ["http", "https"].contains(&url.scheme()) && url.path() == "/" => {
+                    origins.push(url.origin().ascii_serialization());
+                }
+                _ => self
+                    .problem("USHER_TARGETS", "is a list of origins like `https://shop.example`"),
+            }
+        }
+        origins
+    }
+
+    fn currency(&mut self, written: Option<String>) -> String {
+        let currency = written.unwrap_or_else(|| "KRW".to_owned());
+        if currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
+            self.problem("USHER_CURRENCY", "is a code of ISO 4217 like `KRW`");
+        }
+        currency
     }
 
     fn addresses(&mut self, written: Option<&str>) -> Vec<IpAddr> {

@@ -48,6 +48,17 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("USHER_POLL_SECONDS_MAX", "30", "the longest poll interval told to a client"),
     setting("USHER_WAITING_MAX", "2000000", "people who may wait in one queue"),
+    setting(
+        "USHER_TARGETS",
+        "none",
+        "origins to which the waiting room may send people on, e.g. `https://shop.example`, comma separated",
+    ),
+    setting("USHER_CURRENCY", "KRW", "ISO 4217 code of all money, for pages"),
+    setting(
+        "USHER_WEB_DIR",
+        "none",
+        "a folder whose templates, words and files replace those of the binary",
+    ),
     setting("USHER_LOG", "warn,usher=info", "filter of the log, e.g. `usher=debug`"),
     setting(
         "USHER_CONFIG",

@@ -3,7 +3,7 @@
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use cookie::Cookie;
 use utoipa::IntoParams;
 
@@ -11,6 +11,8 @@ use crate::app::App;
 use crate::auth::{Caller, QueueToken, same_secret};
 use crate::error::{Code, Error};
 use crate::ids::{BookingId, ConcertId, EntryId, IdempotencyKey, QueueName, UserId, whole_number};
+
+use super::reply::status;
 
 pub use super::json::{AdminJson, Body, Json, parse_json};
 
@@ -104,7 +106,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
 }
 
 impl Query {
-    fn single(&self, name: &str) -> Result<Option<&str>, Error> {
+    /// A parameter that may come once at most.
+    pub fn single(&self, name: &str) -> Result<Option<&str>, Error> {
         let mut values = self.0.iter().filter(|(known, _)| known == name);
         let first = values.next().map(|(_, value)| value.as_str());
         match values.next() {
@@ -226,20 +229,40 @@ impl FromRequestParts<App> for TokenOrCookie {
         if let Some(token) = MaybeTokenAuth::from_request_parts(parts, app).await?.0 {
             return Ok(Self(token));
         }
-        let sent =
-            parts.headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let token = sent
-            .flat_map(Cookie::split_parse)
-            .filter_map(Result::ok)
-            .find(|cookie| cookie.name() == TOKEN_COOKIE)
-            .ok_or_else(|| {
-                let detail = "send the queue token in `Token-Auth` or in the cookie `usher_token`";
-                Error::refused(Code::TokenMissing, detail)
-            })?;
-        let token = app.verify(token.value()).await?;
+        let token = token_cookie(&parts.headers).ok_or_else(|| {
+            let detail = "send the queue token in `Token-Auth` or in the cookie `usher_token`";
+            Error::refused(Code::TokenMissing, detail)
+        })?;
+        let token = app.verify(&token).await?;
         count(parts, app, token.user)?;
         Ok(Self(token))
     }
+}
+
+/// What the browser of a page has in its cookie, as it is and as it was checked. One that is good no longer is none.
+pub struct Cookied(pub Option<(QueueToken, String)>);
+
+impl FromRequestParts<App> for Cookied {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
+        let Some(sent) = token_cookie(&parts.headers) else { return Ok(Self(None)) };
+        match app.verify(&sent).await {
+            Ok(token) => {
+                count(parts, app, token.user)?;
+                Ok(Self(Some((token, sent))))
+            }
+            Err(error) if status(error.code()) == StatusCode::UNAUTHORIZED => Ok(Self(None)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn token_cookie(headers: &HeaderMap) -> Option<String> {
+    let sent = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut cookies = sent.flat_map(Cookie::split_parse).filter_map(Result::ok);
+    let token = cookies.find(|cookie| cookie.name() == TOKEN_COOKIE)?;
+    Some(token.value().to_owned())
 }
 
 /// The identity behind the request; in `open` mode everybody is who he says.

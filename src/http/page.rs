@@ -17,9 +17,15 @@ use crate::error::Error;
 /// Less fits into a packet as it is.
 const PACKED_BYTES_MIN: usize = 1_024;
 
-/// A JSON answer, and the tag that changes when its meaning does.
+/// How long whoever has JSON may keep it without asking, and a file whose address changes with it.
+const JSON_KEPT: &str = "public, max-age=1";
+const FILE_KEPT: &str = "public, max-age=31536000, immutable";
+
+/// An answer, and the tag that changes when its meaning does.
 #[derive(Debug)]
 pub struct Page {
+    kind: &'static str,
+    kept: &'static str,
     plain: Bytes,
     /// Made when somebody first asks for it.
     packed: OnceLock<Option<Bytes>>,
@@ -31,13 +37,24 @@ impl Page {
     pub fn of(value: &impl Serialize) -> Result<Self, Error> {
         let json = json(value)?;
         let etag = tag(&json);
-        Ok(Self { plain: json.into(), packed: OnceLock::new(), etag })
+        Ok(Self::new(json, etag))
     }
 
     /// A page that changes when `meaning` does: what that leaves out, such as the time of building, may differ
     /// between equal pages.
     pub fn meaning(value: &impl Serialize, meaning: &impl Hash) -> Result<Self, Error> {
-        Ok(Self { plain: json(value)?.into(), packed: OnceLock::new(), etag: tag(meaning) })
+        Ok(Self::new(json(value)?, tag(meaning)))
+    }
+
+    /// A file that never changes under its address.
+    pub fn file(bytes: Vec<u8>, kind: &'static str) -> Self {
+        let etag = tag(&bytes);
+        Self { kind, kept: FILE_KEPT, ..Self::new(bytes, etag) }
+    }
+
+    fn new(json: Vec<u8>, etag: String) -> Self {
+        let (kind, packed) = ("application/json", OnceLock::new());
+        Self { kind, kept: JSON_KEPT, plain: json.into(), packed, etag }
     }
 
     pub fn etag(&self) -> &str {
@@ -48,18 +65,18 @@ impl Page {
     pub fn answer(&self, headers: &HeaderMap) -> Response {
         let cache = [
             (header::ETAG, self.etag.as_str()),
-            (header::CACHE_CONTROL, "public, max-age=1"),
+            (header::CACHE_CONTROL, self.kept),
             (header::VARY, "accept-encoding"),
         ];
         if self.is_known_by(headers) {
             return (StatusCode::NOT_MODIFIED, cache).into_response();
         }
-        let json = [(header::CONTENT_TYPE, "application/json")];
+        let kind = [(header::CONTENT_TYPE, self.kind)];
         match self.packed().filter(|_| takes_gzip(headers)) {
             Some(packed) => {
-                (json, cache, [(header::CONTENT_ENCODING, "gzip")], packed).into_response()
+                (kind, cache, [(header::CONTENT_ENCODING, "gzip")], packed).into_response()
             }
-            None => (json, cache, self.plain.clone()).into_response(),
+            None => (kind, cache, self.plain.clone()).into_response(),
         }
     }
 

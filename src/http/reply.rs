@@ -143,6 +143,13 @@ pub fn finish(mut response: Response, request_id: &HeaderValue, path: &str) -> R
     log(&error, request_id, path);
     let code = error.code();
     let status = response.status();
+    if let Some(seconds) = retry_after(&error, status) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if response.headers().contains_key(header::CONTENT_TYPE) {
+        // A page says it in its own words.
+        return response;
+    }
     let problem = Problem {
         kind: "about:blank",
         title: status.canonical_reason().unwrap_or("Error"),
@@ -175,9 +182,6 @@ pub fn finish(mut response: Response, request_id: &HeaderValue, path: &str) -> R
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    if let Some(seconds) = retry_after(&error, status) {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }

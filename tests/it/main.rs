@@ -20,6 +20,7 @@ mod lua;
 mod openapi;
 mod operators;
 mod outage;
+mod pages;
 mod payment;
 mod process;
 mod queue;

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex};
 
 use reqwest::header::HeaderMap;
+use reqwest::redirect::Policy;
 use serde_json::Value;
 
 use super::{Listener, document};
@@ -20,7 +21,8 @@ pub struct Http {
 
 impl Http {
     pub fn to(address: std::net::SocketAddr) -> Http {
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client =
+            reqwest::Client::builder().no_proxy().redirect(Policy::none()).build().unwrap();
         Http { client, base: format!("http://{address}"), blunders: Arc::default() }
     }
 
@@ -77,7 +79,9 @@ impl Request {
     pub async fn send(self) -> Answer {
         let blunders = self.blunders.clone();
         let answer = self.exchange().await;
-        if answer.status == 500 || (answer.status >= 400 && !answer.is_problem()) {
+        if answer.status == 500
+            || (answer.status >= 400 && !answer.is_problem() && !answer.is_page())
+        {
             blunders.lock().unwrap().push(answer.to_string());
         }
         if let Some(objection) = answer.objection() {
@@ -202,11 +206,19 @@ impl Answer {
 
     /// What the OpenAPI document objects to, where it describes the request.
     fn objection(&self) -> Option<String> {
+        if self.is_page() {
+            return None;
+        }
         let nowhere = self.status == 404 && self.json()["code"] == "not_found";
         let unseen = nowhere || self.header("content-encoding").is_some();
         let (method, rest) = self.line.split_once(' ')?;
         let path = rest.split(' ').next()?;
         if unseen { None } else { document::objection(method, path, (self.status, &self.text)) }
+    }
+
+    /// What people read, also when something is wrong.
+    fn is_page(&self) -> bool {
+        self.header("content-type").is_some_and(|kind| kind.starts_with("text/html"))
     }
 
     fn is_problem(&self) -> bool {

@@ -1,0 +1,91 @@
+"""A real browser before a real Usher: `scripts/browser` starts both. Each story has a queue of its own."""
+
+import json
+import os
+import urllib.request
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+URL, ADMIN_URL, ADMIN_KEY = (os.environ[name] for name in ("USHER_URL", "USHER_ADMIN_URL", "USHER_ADMIN_KEY"))
+PICTURES = Path("var/browser")
+WIDTHS = (360, 1280)
+# A browser reports every refusal to the console. A line that takes nobody and a turn that is over are part of the stories.
+REFUSED, EXPECTED = "Failed to load resource", (403, 410)
+numbers = count(1)
+
+
+def operator(method, path, body=None):
+    """What an operator does over the API."""
+    headers = {"Authorization": f"Bearer {ADMIN_KEY}", "Content-Type": "application/json"}
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(ADMIN_URL + path, method=method, data=data, headers=headers)
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+
+class Queue:
+    def __init__(self, name, **policy):
+        self.name = name
+        operator("POST", f"/admin/queues/{name}", policy)
+
+    def tune(self, **policy):
+        operator("PUT", f"/admin/queues/{self.name}/policy", policy)
+
+    def address(self, **query):
+        said = "&".join(f"{name}={value}" for name, value in query.items())
+        return f"{URL}/wait/{self.name}" + (f"?{said}" if said else "")
+
+    def waiting(self):
+        return operator("GET", f"/admin/queues/{self.name}")["waiting"]
+
+
+@pytest.fixture
+def queue():
+    return Queue(f"story-{next(numbers)}", mode="paused")
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args):
+    return {**browser_type_launch_args, "executable_path": "/usr/bin/chromium", "args": ["--no-sandbox"]}
+
+
+@pytest.fixture
+def open_page(new_context):
+    """Opens an address as somebody new would. Whatever a page does that it may not, fails the story."""
+    wrong = []
+
+    def watch(page):
+        page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+        page.on("console", lambda said: said.type in ("error", "warning") and not said.text.startswith(REFUSED)
+                and wrong.append(f"{said.type}: {said.text}"))
+        page.on("response", lambda answer: answer.status >= 400 and answer.status not in EXPECTED
+                and wrong.append(f"{answer.status}: {answer.url}"))
+        page.on("request", lambda request: request.url.startswith((URL, "data:")) or wrong.append(request.url))
+        return page
+
+    def open_page(address, context=None, **options):
+        context = context or new_context(**{"locale": "en-GB", **options})
+        page = watch(context.new_page())
+        page.goto(address)
+        return page
+
+    yield open_page
+    assert wrong == []
+
+
+def headline(page):
+    return page.locator(".big >> visible=true")
+
+
+def picture(page, name):
+    """For people to look at: the page as it is, on a phone and on a desk, by day and by night."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            page.screenshot(path=PICTURES / f"{name}-{width}-{scheme}.png", full_page=True)
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= width, f"{name}: {wide} px wide on a screen of {width}"
