@@ -57,6 +57,7 @@ pub fn public(app: App) -> Router {
     let people = Router::new()
         .route("/wait/{queue}", get(pages::http::wait).merge(post(pages::http::join)))
         .route("/wait/{queue}/carry.svg", get(pages::http::carry))
+        .route("/buy/{concert}", get(pages::http::buy))
         .route("/assets/{*name}", get(pages::http::asset));
     let edge = EdgeLayer::new(app.work.clone(), DEADLINE);
     let queues = app.queue.clone();

@@ -2,43 +2,12 @@
 // the page's words; where the person stands, the server alone knows.
 'use strict';
 
-const words = JSON.parse(document.getElementById('words').textContent);
-const lang = document.documentElement.lang;
+const { cookie, claims, tokenOf, ask, lang, words, say } = usher;
 const STOCK_EVERY_MS = 5_000;
 // Somebody who looks at the page is taken on after so long; who does not look must not lose his turn unseen.
 const GO_ON_AFTER_MS = 3_000;
 const TRY_STREAM_AGAIN_MS = 30_000;
 const BREAK_SPREAD_MS = 2_000;
-
-const say = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
-
-const cookie = {
-  get: () => document.cookie.match(/(?:^|; )usher_token=([^;]*)/)?.[1] ?? null,
-  set: token => {
-    const secure = location.protocol === 'https:' ? '; Secure' : '';
-    document.cookie = `usher_token=${token}; Path=/; Max-Age=86400; SameSite=Strict${secure}`;
-  },
-  drop: () => { document.cookie = 'usher_token=; Path=/; Max-Age=0; SameSite=Strict'; },
-};
-
-/** What a token says of itself; it is checked by the server, here it only tells whose it is. */
-function claims(token) {
-  try {
-    return JSON.parse(atob(token.split('.')[1].replace(/-/g, '+').replace(/_/g, '/')));
-  } catch {
-    return {};
-  }
-}
-
-const isOf = (token, queue) => claims(token).aud === `usher:queue:${queue}`;
-
-/** Takes what a link brought behind its `#`, which no server sees, and leaves it in no history. */
-function luggage() {
-  const brought = new URLSearchParams(location.hash.slice(1));
-  if (brought.size > 0) history.replaceState(null, '', location.pathname + location.search);
-  if (brought.has('identity')) sessionStorage.setItem('usher_identity', brought.get('identity'));
-  return brought.get('token');
-}
 
 /** Who the person is: as the shop's link says, else a name that this browser keeps. */
 function person(named) {
@@ -64,14 +33,13 @@ document.addEventListener('alpine:init', () => Alpine.data('wait', () => ({
   init() {
     this.queue = this.$el.dataset.queue;
     this.target = this.$el.dataset.target;
-    const carried = luggage();
-    if (carried && isOf(carried, this.queue)) cookie.set(carried);
-    const token = cookie.get();
-    this.user = token && isOf(token, this.queue) ? claims(token).sub : person(this.$el.dataset.user);
-    if (token && isOf(token, this.queue)) this.poll(); else this.join();
+    usher.unpack(this.queue);
+    const token = tokenOf(this.queue);
+    this.user = token ? claims(token).sub : person(this.$el.dataset.user);
+    if (token) this.poll(); else this.join();
     document.addEventListener('visibilitychange', () => this.wake());
     window.addEventListener('online', () => this.wake());
-    this.showNumbers();
+    usher.localise();
     setInterval(() => this.renewStock(), STOCK_EVERY_MS);
   },
 
@@ -117,23 +85,11 @@ document.addEventListener('alpine:init', () => Alpine.data('wait', () => ({
 
   // How the place is learnt.
 
-  async ask(path, options = {}) {
-    const headers = { 'Content-Type': 'application/json' };
-    const token = cookie.get();
-    if (token) headers['Token-Auth'] = token;
-    const identity = sessionStorage.getItem('usher_identity');
-    if (identity) headers.Authorization = `Bearer ${identity}`;
-    const answer = await fetch(path, { ...options, headers, cache: 'no-store' });
-    const body = answer.status === 204 ? {} : await answer.json();
-    const wait = Number(answer.headers.get('Retry-After') ?? 1) * 1_000;
-    return { status: answer.status, body, wait };
-  },
-
   async join() {
     this.state = 'joining';
     clearTimeout(this.timer);
     try {
-      const { status, body, wait } = await this.ask(`/token/${this.user}?queue=${this.queue}`);
+      const { status, body, wait } = await ask(`/token/${this.user}?queue=${this.queue}`);
       this.offline = false;
       if (status === 200) return this.joined(body);
       if (body.code === 'queue_closed') this.state = 'not_open';
@@ -176,7 +132,7 @@ document.addEventListener('alpine:init', () => Alpine.data('wait', () => ({
   async poll() {
     clearTimeout(this.timer);
     try {
-      const { status, body, wait } = await this.ask('/queue');
+      const { status, body, wait } = await ask('/queue');
       this.offline = false;
       if (status === 200) {
         this.tell(body);
@@ -234,7 +190,7 @@ document.addEventListener('alpine:init', () => Alpine.data('wait', () => ({
   /** The turn is claimed on the way, so that it lasts its full time. */
   async goOn() {
     clearTimeout(this.timer);
-    const { status } = await this.ask('/queue').catch(() => ({}));
+    const { status } = await ask('/queue').catch(() => ({}));
     if (status === 410) return this.end();
     location.assign(this.target);
   },
@@ -258,7 +214,7 @@ document.addEventListener('alpine:init', () => Alpine.data('wait', () => ({
 
   async leave() {
     if (!confirm(words.sure)) return;
-    const { status } = await this.ask('/queue', { method: 'DELETE' }).catch(() => ({}));
+    const { status } = await ask('/queue', { method: 'DELETE' }).catch(() => ({}));
     if (status === 204 || status === 410) this.forget('left');
     else this.offline = true;
   },
@@ -273,18 +229,6 @@ document.addEventListener('alpine:init', () => Alpine.data('wait', () => ({
   },
 
   // What is sold here.
-
-  showNumbers() {
-    document.querySelectorAll('[data-price]').forEach(cell => {
-      const { price, currency } = cell.dataset;
-      const money = new Intl.NumberFormat(lang, { style: 'currency', currency });
-      cell.textContent = money.format(price / 10 ** money.resolvedOptions().maximumFractionDigits);
-    });
-    document.querySelectorAll('[data-instant]').forEach(time => {
-      const at = new Date(time.dateTime);
-      time.textContent = at.toLocaleString(lang, { dateStyle: 'full', timeStyle: 'short' });
-    });
-  },
 
   async renewStock() {
     if (document.hidden) return;

@@ -13,7 +13,7 @@ use crate::concert::ConcertSums;
 use crate::error::{Code, Error};
 use crate::http::extract::{Cookied, Path, Query};
 use crate::http::reply::status;
-use crate::ids::{QueueName, UserId};
+use crate::ids::{ConcertId, QueueName, UserId};
 use crate::queue::{Place, Status};
 
 /// Everything from ourselves, and nothing inline: what a page says can never become a script.
@@ -59,6 +59,9 @@ async fn waiting_room(
         })?),
         None => None,
     };
+    let concerts = app.concert.tiers_of(name).await?;
+    let target =
+        target.or_else(|| concerts.first().map(|concert| format!("/buy/{}", concert.concert_id)));
     let user = query.single("user")?.map(UserId::parse).transpose()?;
     let place = match &token {
         Some(token) => {
@@ -68,7 +71,6 @@ async fn waiting_room(
     };
     let ended = place.as_ref().is_err_and(|error| error.code() == Code::TurnEnded);
     let place = if ended { None } else { place? };
-    let concerts = app.concert.tiers_of(name).await?;
     Ok(json!({
         "queue": name,
         "user": user.map(|user| user.0.to_string()),
@@ -138,6 +140,27 @@ pub async fn carry(
         .map_err(|_| Error::refused(Code::UriTooLong, "this address is too long for a QR code"))?;
     let drawn = code.render::<qrcode::render::svg::Color<'_>>().min_dimensions(220, 220).build();
     Ok(([(header::CONTENT_TYPE, "image/svg+xml")], drawn).into_response())
+}
+
+/// `GET /buy/{concert}`: the seat map.
+pub async fn buy(
+    State(app): State<App>,
+    Path(id): Path<ConcertId>,
+    query: Query,
+    (uri, headers): (Uri, HeaderMap),
+) -> Response {
+    let lang = language(&app, &query, &headers).to_owned();
+    let address = uri.path_and_query().map_or("/", |address| address.as_str());
+    let page = app.concert.sums(id).await.and_then(|sums| {
+        let values = json!({
+            "concert": shown(&sums),
+            "queue": sums.queue,
+            "tiers": sums.tiers,
+            "languages": app.pages.languages(address),
+        });
+        app.pages.render("buy.html", &lang, values)
+    });
+    answer(&app, &lang, address, page)
 }
 
 /// `GET /assets/{*name}`: what pages are drawn with. Its address changes with it, so that it may be kept for ever.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 import urllib.request
 from itertools import count
 from pathlib import Path
@@ -11,8 +12,8 @@ import pytest
 URL, ADMIN_URL, ADMIN_KEY = (os.environ[name] for name in ("USHER_URL", "USHER_ADMIN_URL", "USHER_ADMIN_KEY"))
 PICTURES = Path("var/browser")
 WIDTHS = (360, 1280)
-# A browser reports every refusal to the console. A line that takes nobody and a turn that is over are part of the stories.
-REFUSED, EXPECTED = "Failed to load resource", (403, 410)
+# A browser reports every refusal to the console. A line that takes nobody and a turn that is over, a seat that is gone are part of the stories.
+REFUSED, EXPECTED = "Failed to load resource", (403, 409, 410)
 numbers = count(1)
 
 
@@ -23,6 +24,16 @@ def operator(method, path, body=None):
     request = urllib.request.Request(ADMIN_URL + path, method=method, data=data, headers=headers)
     with urllib.request.urlopen(request) as answer:
         return json.load(answer)
+
+
+PRICE = 12_000
+
+
+def concert(queue, rows=("A", "B", "C"), per_row=8):
+    """A concert of its own for a story, sold by its queue."""
+    tiers = [{"name": "stalls", "price": PRICE, "seats": {"rows": list(rows), "per_row": per_row}}]
+    told = {"title": "A Night", "place": "The Hall", "starts_at": int(time.time()) + 86_400, "queue": queue.name}
+    return operator("POST", "/admin/concerts", {**told, "tiers": tiers})["concert_id"]
 
 
 class Queue:
@@ -77,6 +88,15 @@ def open_page(new_context):
 
 def headline(page):
     return page.locator(".big >> visible=true")
+
+
+def check_weight(page):
+    """What a page costs to load, compressed; answers of the API are not part of it."""
+    loaded = page.evaluate("""
+        [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]
+            .filter(entry => !/\\/(queues?|concerts|users|token|balance)\\//.test(entry.name))
+            .map(entry => entry.encodedBodySize)""")
+    assert len(loaded) >= 5 and 20_000 < sum(loaded) < 60_000, loaded
 
 
 def picture(page, name):

@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from conftest import Queue, headline, numbers, picture
+from conftest import Queue, check_weight, headline, numbers, picture
 
 
 def test_somebody_waits_is_told_and_goes_on(queue, open_page):
@@ -114,6 +114,7 @@ def test_a_line_that_takes_nobody_says_so(open_page):
 def test_each_language_is_whole_and_accessible(queue, open_page, locale, said):
     page = open_page(queue.address(target="/concerts"), locale=locale)
     expect(headline(page)).to_have_text(said)
+    check_weight(page)
     page.locator("summary").click()
     picture(page, f"wait-{locale[:2]}")
     for scheme in ("light", "dark"):

@@ -40,6 +40,15 @@ stories! {
         assert!(app.get("/wait/nowhere?lang=ko").await.status(404).text.contains("lang=\"ko\""));
     }
 
+    async fn the_seat_map_is_where_the_waiting_room_leads(app: &TestApp) {
+        let concert = app.concert(["1", "2"]).await;
+        let room = app.get("/wait/main").await.status(200);
+        assert!(room.text.contains(&format!("buy&#x2f;{concert}")), "{}", room.text);
+        let page = app.get(&format!("/buy/{concert}")).await.status(200);
+        assert!(page.text.contains("data-queue=\"main\""), "{}", page.text);
+        assert!(app.get("/buy/999").await.status(404).text.contains("There is no such concert"));
+    }
+
     async fn a_place_is_taken_on_the_page_itself_and_nowhere_else(app: &TestApp) {
         let post = async |site: &str| {
             app.public.request("POST", "/wait/main?target=/shop").header("sec-fetch-site", site).send().await

@@ -52,7 +52,7 @@ fn no_page_speaks_of_a_setting_that_is_none() {
     breaches.none();
 }
 
-const PAGES: [&str; 2] = ["/wait/", "/assets/"];
+const PAGES: [&str; 3] = ["/wait/", "/buy/", "/assets/"];
 
 /// `get /token/{userId}`, as `routes.rs` has it.
 fn routes() -> BTreeSet<String> {
