@@ -32,3 +32,4 @@ mod schedule;
 mod tidy;
 mod together;
 mod tune;
+mod verify;
