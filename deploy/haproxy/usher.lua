@@ -1,6 +1,6 @@
 -- Asks Usher whether a request has a turn: `http-request lua.usher_verify ADDRESS QUEUE`.
 -- It answers whoever has none. Whoever has one passes, and three variables say who he is.
-local timeout_ms = 10000 -- Usher itself gives up after 5 s
+local timeout_ms = 6000 -- Usher itself gives up after 5 s; HAProxy tries three times
 local told = { "retry-after", "usher-code", "usher-wait", "content-type", "www-authenticate" }
 
 local function values(headers, name)
