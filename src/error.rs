@@ -19,8 +19,8 @@ pub enum Error {
     /// The person still waits.
     #[error("this token is still waiting in line")]
     NotAdmitted { position: Option<i64>, retry_after: Duration },
-    /// The token belongs to another queue than the concert.
-    #[error("this concert is sold through the queue `{queue}`")]
+    /// The token belongs to another queue than what was asked for.
+    #[error("this needs a token of the queue `{queue}`")]
     WrongQueue { queue: QueueName },
     /// Somebody else has these seats.
     #[error("somebody else has some of these seats")]

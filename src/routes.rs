@@ -34,6 +34,7 @@ pub fn public(app: App) -> Router {
         .route("/token/{userId}", get(queue::http::join))
         .route("/token/", get(queue::http::join))
         .route("/queue", get(queue::http::poll).delete(booking::http::leave))
+        .route("/verify", get(queue::http::verify::verify))
         .route("/queues/{name}", get(queue::http::look))
         .route("/queues/{name}/draw", get(queue::http::draw::look));
     let streams = Router::new().route("/queue/events", get(queue::http::events::events));

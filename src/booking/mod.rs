@@ -16,7 +16,7 @@ use crate::error::{Code, Error};
 use crate::ids::{
     BookingId, ConcertId, Epoch, IdempotencyKey, QueueName, QueueNumber, SeatId, UserId,
 };
-use crate::queue::{Line, Queues, Status};
+use crate::queue::{Line, Queues};
 use crate::redis::Redis;
 use crate::sql::Sql;
 use crate::sql::writer::Writer;
@@ -130,7 +130,9 @@ impl Bookings {
                 let taken = taken.into_iter().map(|(seat, _)| seat).collect();
                 return Err(Error::SeatsTaken { taken });
             }
-            Marked::NotActive => return Err(not_yet(None, RETRY_AFTER)),
+            Marked::NotActive => {
+                return Err(Error::NotAdmitted { position: None, retry_after: RETRY_AFTER });
+            }
             Marked::Stale => return Err(Error::queue_rebuilding()),
         }
         crash_point!("hold.after_mark");
@@ -220,16 +222,9 @@ impl Bookings {
     ) -> Result<(), Error> {
         let (queue, queues) = (line.queue(), &self.inner.queues);
         let place = queues.poll(&queue.name, hold.user, hold.number, confirmed).await?;
-        match place.status {
-            Status::Waiting { position, poll_after_ms, .. } => {
-                let retry_after = Duration::from_millis(poll_after_ms.max(0).unsigned_abs());
-                Err(not_yet(position, retry_after))
-            }
-            Status::Active { .. } => {
-                self.inner.queues.tick_soon(line).await;
-                Ok(())
-            }
-        }
+        place.admitted()?;
+        self.inner.queues.tick_soon(line).await;
+        Ok(())
     }
 
     /// Whoever tries to book uses his turn, also when others have the seats: it is claimed, as by a poll.
@@ -311,11 +306,6 @@ impl Bookings {
     pub fn queues(&self) -> &Queues {
         &self.inner.queues
     }
-}
-
-/// Still waiting, and told to ask again when a poll would be.
-fn not_yet(position: Option<i64>, retry_after: Duration) -> Error {
-    Error::NotAdmitted { position, retry_after }
 }
 
 /// Not there, or not yours: the same answer.

@@ -23,6 +23,7 @@ fn after(operation: &str) -> Vec<Next> {
     match operation {
         "join_queue" => vec![
             ("get_place", &[TOKEN], no()),
+            ("verify_turn", &[TOKEN], no()),
             ("leave_queue", &[TOKEN], no()),
             ("hold_seats", &[TOKEN], json!({"user_id": PERSON})),
         ],

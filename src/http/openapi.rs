@@ -19,7 +19,7 @@ use utoipa::{Modify, OpenApi};
 use super::links::links;
 use super::page::Page;
 use super::refusals::refusals;
-use super::reply::status;
+use super::reply::{status, status_for_proxy};
 use super::{check, health};
 use crate::{booking, concert, payment, queue};
 
@@ -35,6 +35,7 @@ use crate::{booking, concert, payment, queue};
     ),
     paths(
         queue::http::join, queue::http::poll, queue::http::events::events, booking::http::leave, queue::http::look,
+        queue::http::verify::verify,
         concert::http::list, concert::http::show, concert::http::seats,
         booking::http::hold, booking::http::show, booking::http::cancel, booking::http::of_user,
         payment::http::pay, payment::http::balance, payment::http::top_up, payment::http::history,
@@ -167,14 +168,20 @@ fn cacheable(operation: &mut Operation) {
     add_header(operation, "If-None-Match", "answer 304 if this is still the tag");
 }
 
-/// A problem for each status of the codes that the operation can give.
+/// A problem for each status of the codes that the operation can give, with the headers that it adds to them itself.
 fn refuse(path: &str, operation: &mut Operation, writes: bool) {
+    let status_of = if path == "/verify" { status_for_proxy } else { status };
     let mut codes: BTreeMap<u16, BTreeSet<String>> = BTreeMap::new();
     for code in refusals(path, operation, writes) {
-        codes.entry(status(code).as_u16()).or_default().insert(code.to_string());
+        codes.entry(status_of(code).as_u16()).or_default().insert(code.to_string());
     }
+    let responses = &mut operation.responses.responses;
     for (status, codes) in codes {
-        operation.responses.responses.insert(status.to_string(), problem(status, &codes).into());
+        let mut problem = problem(status, &codes);
+        if let Some(own) = responses.get_mut(&status.to_string()).and_then(value) {
+            problem.headers.append(&mut own.headers);
+        }
+        responses.insert(status.to_string(), problem.into());
     }
 }
 

@@ -20,6 +20,9 @@ fn of_rules(operation: &str) -> &'static [Code] {
         ],
         "get_place" => &[QueueNotFound, TurnEnded, OutcomeUnknown],
         "listen_to_place" => &[QueueNotFound, TurnEnded],
+        "verify_turn" => {
+            &[NotAdmitted, TurnEnded, WrongQueue, QueueNotFound, QueueRebuilding, OutcomeUnknown]
+        }
         "leave_queue" | "look_at_queue" => &[QueueNotFound],
         "list_concerts" | "get_concert" | "get_seats" => &[ConcertNotFound],
         "hold_seats" => &[

@@ -122,6 +122,16 @@ pub fn status(code: Code) -> StatusCode {
     }
 }
 
+/// The status of a code for a proxy, which tells two refusals apart: nobody can be told from the request, and he has no
+/// turn. To anything else it would say that we are broken.
+pub fn status_for_proxy(code: Code) -> StatusCode {
+    match code {
+        Code::DuplicateHeader => StatusCode::UNAUTHORIZED,
+        Code::TurnEnded => StatusCode::FORBIDDEN,
+        code => status(code),
+    }
+}
+
 /// An error that waits in a response for the edge to write it out: only there is the request's id known.
 #[derive(Clone)]
 pub struct Pending(std::sync::Arc<Error>);

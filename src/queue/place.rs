@@ -2,6 +2,7 @@
 //! claim of a turn that SQL has opened.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -61,6 +62,17 @@ impl Place {
     /// The number as its token says it: that of a draw would tell before the opening how lucky its owner was.
     pub fn veiled(&self) -> QueueNumber {
         self.draw_number.map_or(self.number, |n| QueueNumber::of_draw(self.number.epoch(), n))
+    }
+
+    /// Refuses whoever still waits, until a poll would be due.
+    pub fn admitted(&self) -> Result<(), Error> {
+        match self.status {
+            Status::Active { .. } => Ok(()),
+            Status::Waiting { position, poll_after_ms, .. } => Err(Error::NotAdmitted {
+                position,
+                retry_after: Duration::from_millis(poll_after_ms.max(0).unsigned_abs()),
+            }),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("post", "/balance"),
     ("get", "/queue"),
     ("delete", "/queue"),
+    ("get", "/verify"),
     ("get", "/queues/{name}"),
     ("get", "/concerts/{id}"),
     ("get", "/concerts/{id}/seats"),
@@ -192,7 +193,7 @@ stories! {
             409
             {"booking_result":"seat_taken","code":"seat_taken","detail":"somebody else has some of these seats","request_id":"…","retryable":false,"status":409,"taken":["A-1"],"title":"Conflict","type":"about:blank"}
             403
-            {"booking_result":"wrong_queue","code":"wrong_queue","detail":"this concert is sold through the queue `vip`","queue":"vip","request_id":"…","retryable":false,"status":403,"title":"Forbidden","type":"about:blank"}
+            {"booking_result":"wrong_queue","code":"wrong_queue","detail":"this needs a token of the queue `vip`","queue":"vip","request_id":"…","retryable":false,"status":403,"title":"Forbidden","type":"about:blank"}
             403
             Retry-After: 1
             {"booking_result":"not_admitted","code":"not_admitted","detail":"this token is still waiting in line","position":1,"request_id":"…","retryable":true,"status":403,"title":"Forbidden","type":"about:blank"}

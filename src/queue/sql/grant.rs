@@ -84,7 +84,7 @@ impl Sql {
         if !grant.looks.is_empty() {
             self.close_over(&transaction, grant, now).await?;
         }
-        let opened = self.open(&transaction, grant).await?;
+        let opened = self.open(&transaction, grant, now).await?;
         // Numbers that got no turn now: they had one, or may have none. Each has a row afterwards, whatever the
         // reason, so nothing can stick at the head of the line.
         let rest: Vec<Look> = numbers_without(grant, &opened);
@@ -151,6 +151,7 @@ impl Sql {
         &self,
         transaction: &DatabaseTransaction,
         grant: &Grant<'_>,
+        now: i64,
     ) -> Result<Vec<Turn>, Error> {
         if grant.batch.numbers.is_empty() {
             return Ok(Vec::new());
@@ -165,6 +166,9 @@ impl Sql {
             placeholders(1, 8, turns.len())
         );
         let batch = grant.batch;
+        // Not before now: Redis may have carried the call out long after the tick looked at its clock, and by then have counted
+        // a turn as free that ended meanwhile.
+        let admitted_at = batch.at_ms.max(now);
         let values = turns.iter().flat_map(|turn| {
             let kind = if turn.number <= batch.paid { "rate" } else { batch.otherwise };
             let row: [Value; 8] = [
@@ -172,7 +176,7 @@ impl Sql {
                 turn.number.0.into(),
                 turn.user.0.into(),
                 kind.into(),
-                batch.at_ms.into(),
+                admitted_at.into(),
                 batch.issued.0.into(),
                 turn.ends_at.into(),
                 turn.closes_at.into(),

@@ -15,9 +15,22 @@ const UNFINISHED: [&str; 6] = [
     concat!("W", "IP"),
 ];
 /// What a person writes, but for the lock file.
-const WRITTEN: [&str; 13] = [
-    ".rs", ".lua", ".md", ".toml", ".js", ".ts", ".css", ".html", ".yml", ".yaml", ".json",
-    ".conf", ".service",
+const WRITTEN: [&str; 15] = [
+    ".rs",
+    ".lua",
+    ".md",
+    ".toml",
+    ".js",
+    ".ts",
+    ".css",
+    ".html",
+    ".yml",
+    ".yaml",
+    ".json",
+    ".conf",
+    ".cfg",
+    ".service",
+    "Caddyfile",
 ];
 
 /// How databases tell the time. Instants are bound parameters; only the probe that compares clocks asks.
