@@ -53,6 +53,8 @@ const clicked = (request) => askAtOnce(PUBLIC, request, CLICKS);
 const alike = (answers, status, field) =>
   answers.every((answer) => answer.status === status && answer.body[field] === answers[0].body[field]);
 
+const sorted = (seats) => String([...seats].sort());
+
 export function buy(line) {
   const index = exec.scenario.iterationInTest;
   const me = join(line, line.first_user + index + 1);
@@ -100,7 +102,7 @@ function listsAgree(me, { booking_id, amount, left }) {
   const { balance } = read('GET /balance/{userId}', `/balance/${me.user_id}`);
   const paid = (bookings || []).filter(({ status }) => status === 'paid');
   const moved = (entries || []).map((entry) => `${entry.type} ${entry.amount} ${entry.balance_after}`);
-  const receipt = paid.length === 1 && paid[0].booking_id === booking_id && String(paid[0].seats) === String(me.seats);
+  const receipt = paid.length === 1 && paid[0].booking_id === booking_id && sorted(paid[0].seats) === sorted(me.seats);
   return receipt && balance === left && String(moved) === `purchase ${amount} ${left},topup ${amount + left} ${amount + left}`;
 }
 
