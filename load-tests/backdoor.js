@@ -137,7 +137,7 @@ function joinOften(will) {
   poll(will);
   const before = will.place.position;
   for (let again = 0; again < 20; again += 1) {
-    console.log(JSON.stringify(will.place), before);kept.one_place_however_often.add(joinAgain(will) && will.place.status === 'waiting' && will.place.position === before);
+    kept.one_place_however_often.add(joinAgain(will) && will.place.status === 'waiting' && will.place.position === before);
   }
 }
 
