@@ -33,7 +33,7 @@ const [ALL_MARKS] = new SharedArray('sums', () => [
   total(Array.from({ length: PEOPLE }, (_, index) => mark(String(index + 1)))),
 ]);
 
-const once = (exec, vus, iterations) => ({ executor: 'per-vu-iterations', exec, vus, iterations, maxDuration: '60s' });
+const once = (story, vus, iterations) => ({ executor: 'per-vu-iterations', exec: story, vus, iterations, maxDuration: '60s' });
 export const options = {
   scenarios: { spike: once('come', VUS, VISITS), early: once('comeEarly', EARLY, 1), open: once('open', 1, 1) },
   thresholds: {

@@ -7,7 +7,9 @@ import exec from 'k6/execution';
 import { Counter, Gauge } from 'k6/metrics';
 import { diceOf } from './lib/chance.js';
 import { ask, hangUp } from './lib/contract.js';
-import { asking, audit, audited, join, joinAgain, joining, judge, makeQueue, numberIn, operator, poll, promises, PUBLIC, size } from './lib/line.js';
+import {
+  asking, audit, audited, join, joinAgain, joining, judge, makeQueue, numberIn, operator, poll, promises, PUBLIC, size,
+} from './lib/line.js';
 import { allKept, answeredInTime, keptIn, rates, summary, valueIn } from './lib/summary.js';
 import { figure } from './lib/table.js';
 

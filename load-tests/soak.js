@@ -29,14 +29,23 @@ const MEMORY_URL = __ENV.MEMORY_URL;
 const SAMPLES_MIN = SECONDS / 2;
 
 const memorySamples = new Counter('memory_samples');
-const [memoryBounded, answersAsQuick, seatsSold] = ['memory_bounded', 'answers_as_quick', 'seats_sold'].map((name) => new Gauge(name));
+const memoryBounded = new Gauge('memory_bounded');
+const answersAsQuick = new Gauge('answers_as_quick');
+const seatsSold = new Gauge('seats_sold');
 const of = (name) => ({ early: new Gauge(`${name}_early`), late: new Gauge(`${name}_late`) });
 const [memoryThen, answersThen] = [of('memory'), of('answers')];
 const bought = new Counter('bought');
 
 export const options = {
   scenarios: {
-    people: { executor: 'constant-arrival-rate', exec: 'visit', rate: ARRIVALS, duration: `${SECONDS}s`, preAllocatedVUs: ARRIVALS * 8, gracefulStop: '30s' },
+    people: {
+      executor: 'constant-arrival-rate',
+      exec: 'visit',
+      rate: ARRIVALS,
+      duration: `${SECONDS}s`,
+      preAllocatedVUs: ARRIVALS * 8,
+      gracefulStop: '30s',
+    },
     watch: { executor: 'per-vu-iterations', exec: 'watch', vus: 1, maxDuration: `${SECONDS + 30}s` },
   },
   thresholds: {
@@ -127,6 +136,7 @@ export function handleSummary({ metrics }) {
     ['invariants violated', figure(value('violations', 'value'))],
     ['answers outside the contract, 5xx', `${value('outside_contract', 'count')}, ${value('server_errors', 'count')}`],
   ];
-  const promise = MEMORY_URL ? 'the end is like the beginning, in memory and in time' : 'the end is like the beginning, in time; the memory was not judged';
+  const judged = MEMORY_URL ? 'in memory and in time' : 'in time; the memory was not judged';
+  const promise = `the end is like the beginning, ${judged}`;
   return summary('soak', metrics, { about, size: { minutes: MINUTES }, promise });
 }

@@ -17,6 +17,8 @@ const instant = (value) => text(value) && !Number.isNaN(Date.parse(value));
 const word = (...words) => (value) => words.includes(value);
 const when = (condition, test) => (value, body) => !condition(body) || test(value);
 
+const listOf = (shape) => (value) => list(value) && value.every((one) => misshapen(shape, one) === null);
+
 const waits = (body) => body.status === 'waiting';
 const moves = (body) => waits(body) && body.reason !== 'rebuilding';
 const place = {
@@ -43,7 +45,7 @@ const kinds = {
   },
   'GET /booking/{id}': { 200: booking },
   'DELETE /booking/{id}': { 204: null, 409: ['booking_not_held'] },
-  'GET /users/{userId}/bookings': { 200: { bookings: (value) => list(value) && value.every((one) => !misshapen(booking, one)) } },
+  'GET /users/{userId}/bookings': { 200: { bookings: listOf(booking) } },
   'GET /balance/{userId}': { 200: { user_id: text, balance: count } },
   'POST /balance': { 200: { user_id: text, balance: count } },
   'GET /balance/{userId}/history': { 200: { entries: list } },
