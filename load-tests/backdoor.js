@@ -51,7 +51,7 @@ export function setup() {
   const crowd = makeQueue('backdoor', POLICY);
   // Where the ways are tried, nobody is let in but by hand.
   const still = { ...crowd, queue: `${crowd.queue}-still`, first_user: crowd.first_user + 1000 };
-  operator('POST', `/admin/queues/${still.queue}`, { rate_per_second: 0, active_max: 100, claim_seconds: 600 });
+  operator('POST', `/admin/queues/${still.queue}`, { mode: 'paused', active_max: 100, claim_seconds: 600 });
   const other = { ...crowd, queue: `${crowd.queue}-other`, first_user: crowd.first_user + 2000 };
   operator('POST', `/admin/queues/${other.queue}`, { rate_per_second: 1000 });
   const closed = { ...crowd, queue: `${crowd.queue}-closed` };

@@ -66,7 +66,7 @@ export function setup() {
   const line = makeQueue('soak', POLICY);
   // Where the one who watches waits, nobody is let in.
   const still = { ...line, queue: `${line.queue}-still` };
-  operator('POST', `/admin/queues/${still.queue}`, { rate_per_second: 0 });
+  operator('POST', `/admin/queues/${still.queue}`, { mode: 'paused' });
   return { ...line, still, concert_id: makeConcert(line, SEATS, PRICE) };
 }
 
