@@ -5,12 +5,12 @@
 import { sleep } from 'k6';
 import exec from 'k6/execution';
 import { Gauge, Trend } from 'k6/metrics';
-import { join, makeQueue, poll, promises } from './lib/line.js';
+import { join, makeQueue, poll, promises, size } from './lib/line.js';
 import { answeredInTime, summary, valueIn } from './lib/summary.js';
 import { figure } from './lib/table.js';
 
 // Who comes in the surge.
-const PEOPLE = Number(__ENV.BUYERS || 5000);
+const PEOPLE = size(5000, 500);
 const SURGE_SECONDS = 10;
 const TIMES = 10;
 const STEADY = Math.max(1, Math.round(PEOPLE / SURGE_SECONDS / TIMES));

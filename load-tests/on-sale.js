@@ -7,12 +7,14 @@ import { sleep } from 'k6';
 import { SharedArray } from 'k6/data';
 import exec from 'k6/execution';
 import { Counter, Gauge, Rate, Trend } from 'k6/metrics';
-import { ask, askAtOnce, operate } from './lib/contract.js';
+import { diceOf, mark, total } from './lib/chance.js';
+import { ask, askAtOnce } from './lib/contract.js';
+import { audit, audited, operator, PUBLIC, size } from './lib/line.js';
 import { answeredInTime, summary, valueIn } from './lib/summary.js';
 import { figure } from './lib/table.js';
 
 // The size of the crowd scales everything else.
-const BUYERS = Number(__ENV.BUYERS || 5000);
+const BUYERS = size(5000, 300);
 const FULL_SIZE = BUYERS >= 5000;
 const ARRIVAL_SECONDS = FULL_SIZE ? Math.ceil((BUYERS * 60) / 5000) : 15;
 const VUS = 1500;
@@ -50,7 +52,6 @@ const MEASURED_MIN = 150;
 const seatId = (index) => String(index + 1);
 const tierOf = (index) => TIERS.find((tier) => index < Math.round(tier.share * SEATS));
 const everySeat = (of) => Array.from({ length: SEATS }, (_, index) => of(index));
-const total = (numbers) => numbers.reduce((sum, number) => sum + number, 0);
 // Receipts of every seat once, and only they, have this many seats, this price and (but for one chance in millions)
 // this sum of marks: two receipts for one seat would show, even if another seat had none.
 const [ALL_MARKS, ALL_MONEY] = new SharedArray('sums', () => [
@@ -73,7 +74,6 @@ const measuredTurns = new Counter('measured_turns');
 const measuredSeconds = new Counter('measured_seconds');
 const rateKept = new Gauge('rate_kept');
 const seatsSold = new Gauge('seats_sold');
-const violations = new Gauge('violations');
 const activePeak = new Gauge('active_peak');
 const admitted = new Gauge('admitted');
 const unclaimed = new Gauge('unclaimed');
@@ -106,7 +106,7 @@ export const options = {
     money_paid: [`count==${ALL_MONEY}`],
     debited_once: ['rate==1'],
     paid_twice_alike: ['rate==1'],
-    violations: ['value==0'],
+    ...audited,
     active_turns: [`max<=${ACTIVE_MAX}`],
     active_peak: [`value<=${ACTIVE_MAX}`],
     rate_kept: ['value==1'],
@@ -123,17 +123,6 @@ export const options = {
   setupTimeout: '60s',
   teardownTimeout: '120s',
 };
-
-const PUBLIC = __ENV.USHER_URL;
-const operator = (method, path, body) => operate(__ENV.USHER_ADMIN_URL, __ENV.USHER_ADMIN_KEY, method, path, body);
-
-// A 32-bit mark of a seat (FNV-1a, then mixed).
-function mark(seat) {
-  let hash = 2166136261;
-  for (let i = 0; i < seat.length; i += 1) hash = Math.imul(hash ^ seat.charCodeAt(i), 16777619);
-  hash = Math.imul(hash ^ (hash >>> 16), 2246822507);
-  return (hash ^ (hash >>> 13)) >>> 0;
-}
 
 export function setup() {
   const started_at = Date.now();
@@ -177,15 +166,7 @@ export function buyWhatIsLeft(sale) {
 
 // A person with dice of his own: the same number behaves alike in every run.
 function person(sale, user_id) {
-  let state = (user_id - sale.first_user) >>> 0;
-  const dice = () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-  const between = (low, high) => low + dice() * (high - low);
-  return { sale, user_id, slow: false, early: false, token: '', place: {}, dice, between, chance: (part) => dice() < part };
+  return { sale, user_id, slow: false, early: false, token: '', place: {}, ...diceOf(user_id - sale.first_user) };
 }
 
 function join(me) {
@@ -340,11 +321,7 @@ export function watch(sale) {
 
 // The audit.
 export function teardown(sale) {
-  const check = operator('GET', '/admin/check');
-  const failed = check.checks.filter((one) => one.violations > 0);
-  failed.forEach((one) => console.error(`violated ${one.violations} times: ${one.id}: ${one.what}`));
-  violations.add(check.ok ? failed.length : Math.max(1, failed.length));
-  activePeak.add(check.queues.find((queue) => queue.name === sale.queue).active_peak);
+  activePeak.add(audit(sale).active_peak);
   seatsSold.add(operator('GET', `/admin/concerts/${sale.concert_id}`).seats_sold);
   const queue = operator('GET', `/admin/queues/${sale.queue}`);
   admitted.add(queue.admitted_total);

@@ -5,11 +5,11 @@
 import { sleep } from 'k6';
 import exec from 'k6/execution';
 import { Counter, Rate, Trend } from 'k6/metrics';
-import { join, leave, makeQueue, poll, promises } from './lib/line.js';
+import { join, leave, makeQueue, poll, promises, size } from './lib/line.js';
 import { answeredInTime, summary, valueIn } from './lib/summary.js';
 import { figure } from './lib/table.js';
 
-const PEOPLE = Number(__ENV.BUYERS || 1000);
+const PEOPLE = size(1000, 200);
 const ARRIVAL_SECONDS = 8;
 const MOVING_SECONDS = 30;
 const RATE = PEOPLE / MOVING_SECONDS;

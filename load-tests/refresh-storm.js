@@ -5,11 +5,11 @@
 import { sleep } from 'k6';
 import exec from 'k6/execution';
 import { Counter, Gauge } from 'k6/metrics';
-import { join, joinAgain, makeQueue, operator, poll, promises } from './lib/line.js';
+import { join, joinAgain, makeQueue, operator, poll, promises, size } from './lib/line.js';
 import { answeredInTime, summary, valueIn } from './lib/summary.js';
 import { figure } from './lib/table.js';
 
-const PEOPLE = Number(__ENV.BUYERS || 300);
+const PEOPLE = size(300, 100);
 const STORM_SECONDS = 25;
 // A third of them is let in meanwhile.
 const RATE = PEOPLE / 3 / STORM_SECONDS;

@@ -17,6 +17,8 @@ const instant = (value) => text(value) && !Number.isNaN(Date.parse(value));
 const word = (...words) => (value) => words.includes(value);
 const when = (condition, test) => (value, body) => !condition(body) || test(value);
 
+const listOf = (shape) => (value) => list(value) && value.every((one) => misshapen(shape, one) === null);
+
 const waits = (body) => body.status === 'waiting';
 const moves = (body) => waits(body) && body.reason !== 'rebuilding';
 const place = {
@@ -26,6 +28,7 @@ const place = {
   poll_after_ms: when(waits, (value) => whole(value) && value > 0),
   expires_at: when((body) => !waits(body), instant),
 };
+const booking = { booking_id: whole, status: word('held', 'paid', 'expired', 'cancelled'), seats: texts, amount: count };
 const problem = { title: text, status: whole, detail: text, code: text, request_id: text, retryable: flag };
 
 // What each kind of request may be answered in a story, by status: the shape of a success, the codes of a refusal.
@@ -40,8 +43,12 @@ const kinds = {
     409: ['seat_taken'],
     410: ['turn_ended'],
   },
-  'DELETE /booking/{id}': { 204: null },
+  'GET /booking/{id}': { 200: booking },
+  'DELETE /booking/{id}': { 204: null, 409: ['booking_not_held'] },
+  'GET /users/{userId}/bookings': { 200: { bookings: listOf(booking) } },
+  'GET /balance/{userId}': { 200: { user_id: text, balance: count } },
   'POST /balance': { 200: { user_id: text, balance: count } },
+  'GET /balance/{userId}/history': { 200: { entries: list } },
   'POST /payment': {
     200: { payment_result: word('PAID'), payment_id: whole, booking_id: whole, amount: count, balance: count },
     402: ['insufficient_balance'],
@@ -53,9 +60,10 @@ const results = { 'POST /booking': 'booking_result', 'POST /payment': 'payment_r
 // The kinds, for tables and thresholds.
 export const kindNames = Object.keys(kinds);
 
-// One request: `{ kind, path, token?, body?, key? }` on the public API.
-function request(base, { kind, path, token, body, key }) {
-  const headers = { 'Content-Type': 'application/json' };
+// One request: `{ kind, path, token?, body?, key?, headers?, refusals? }`. `refusals` are further codes by status, where a
+// story asks for what it must not get.
+function request(base, { kind, path, token, body, key, headers: further }) {
+  const headers = { 'Content-Type': 'application/json', ...further };
   if (token) headers['Token-Auth'] = token;
   if (key) headers['Idempotency-Key'] = key;
   return {
@@ -69,37 +77,51 @@ function request(base, { kind, path, token, body, key }) {
 // Sends a request and returns `{ status, code, body }`; an answer outside the contract is counted and has status 0.
 export function ask(base, asked) {
   const { method, url, body, params } = request(base, asked);
-  return judged(asked.kind, http.request(method, url, body, params));
+  return judged(asked, http.request(method, url, body, params));
+}
+
+// Sends several requests at once.
+export function askAll(base, all) {
+  const responses = http.batch(all.map((asked) => request(base, asked)));
+  return responses.map((response, i) => judged(all[i], response));
 }
 
 // Sends the same request several times at once.
-export function askAtOnce(base, asked, times) {
-  const responses = http.batch(Array.from({ length: times }, () => request(base, asked)));
-  return responses.map((response) => judged(asked.kind, response));
+export const askAtOnce = (base, asked, times) => askAll(base, Array.from({ length: times }, () => asked));
+
+// Sends a request and hangs up after so many milliseconds; whether it was before the end of the answer.
+export function hangUp(base, asked, ms) {
+  const { method, url, body, params } = request(base, asked);
+  try {
+    http.request(method, url, body, { ...params, tags: { name: 'hung up' }, timeout: `${ms}ms`, throw: true });
+    return false;
+  } catch (_) {
+    return true;
+  }
 }
 
-function judged(kind, response) {
+function judged(asked, response) {
   if (response.status >= 500) serverErrors.add(1);
   let body = null;
   let fault = null;
   try {
     if (response.body) body = JSON.parse(response.body);
-    fault = misfit(kind, response, body);
+    fault = misfit(asked, response, body);
   } catch (error) {
     fault = `not JSON: ${error}`;
   }
   if (fault !== null) {
     outsideContract.add(1);
     const said = response.error || String(response.body).slice(0, 300);
-    console.error(`outside the contract: ${kind} answered ${response.status}: ${fault}: ${said}`);
+    console.error(`outside the contract: ${asked.kind} answered ${response.status}: ${fault}: ${said}`);
     return { status: 0, code: null, body: {} };
   }
   return { status: response.status, code: response.status < 400 ? null : body.code, body };
 }
 
 // What is wrong with an answer, or null.
-function misfit(kind, response, body) {
-  const allowed = kinds[kind][response.status];
+function misfit({ kind, refusals = {} }, response, body) {
+  const allowed = refusals[response.status] || (kinds[kind] || {})[response.status];
   if (allowed === undefined) return 'the status is not foreseen';
   if (allowed === null) return body === null ? null : 'there is a body';
   const type = (response.headers['Content-Type'] || '').split(';')[0];

@@ -15,11 +15,15 @@ export function table(rows) {
   return [line(rows[0]), rule, ...rows.slice(1).map(line)].join('\n');
 }
 
-// The thresholds that did not hold, as `metric: expression (what it was)`.
-export function broken(metrics) {
+// Every threshold: what was judged, what it had to be, and whether it was.
+export function limits(metrics) {
   return Object.entries(metrics).flatMap(([name, metric]) =>
-    Object.entries(metric.thresholds || {})
-      .filter(([, threshold]) => !threshold.ok)
-      .map(([expression]) => `${name}: ${expression} (it was ${JSON.stringify(metric.values)})`),
+    Object.entries(metric.thresholds || {}).map(([expression, { ok }]) => ({ name, expression, ok })),
   );
 }
+
+// The thresholds that did not hold, as `metric: expression (what it was)`.
+export const broken = (metrics) =>
+  limits(metrics)
+    .filter(({ ok }) => !ok)
+    .map(({ name, expression }) => `${name}: ${expression} (it was ${JSON.stringify(metrics[name].values)})`);
