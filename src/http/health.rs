@@ -15,7 +15,7 @@ use super::extract::Operator;
 use crate::app::App;
 use crate::clock::SKEW_MS_MAX;
 use crate::error::{Code, Error};
-use crate::queue::LineState;
+use crate::queue::{LineState, Reason};
 
 /// When a probe may come again.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -154,6 +154,9 @@ fn figures(app: &App) -> String {
         gauge("usher_active", figures.active as f64);
         gauge("usher_active_max", queue.policy.active_max as f64);
         gauge("usher_rate_per_second", queue.rate_at(now));
+        gauge("usher_cap", line.cap() as f64);
+        let stands = line.reason(now).is_some_and(Reason::stops);
+        gauge("usher_standing", f64::from(u8::from(stands)));
         gauge("usher_rebuilding", f64::from(u8::from(line.is_rebuilding())));
     }
     app.metrics.render()

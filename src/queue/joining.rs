@@ -101,11 +101,11 @@ impl Queues {
     }
 
     async fn numbers(&self, line: &Line, people: &[UserId]) -> Result<Vec<Joined>, Error> {
-        // Nobody new where nobody may join: but a place that is held already is shown.
-        let may_join = line.queue().policy.mode.lets_people_join();
-        let waiting_max = if may_join { self.config.waiting_max } else { 0 };
         for attempt in 0..ATTEMPTS_MAX {
             let queue = line.queue();
+            // Nobody new where nobody may join: but a place that is held already is shown.
+            let may_join = queue.policy.mode.lets_people_join();
+            let waiting_max = if may_join { self.config.waiting_max } else { 0 };
             let asked = match queue.draw.as_ref().filter(|_| queue.has_draw_on()) {
                 Some(draw) => self.ask_draw((line, draw), people, waiting_max, attempt).await?,
                 None => {
@@ -114,6 +114,11 @@ impl Queues {
                 }
             };
             match asked {
+                // It was opened while we asked.
+                Asked::Joined(joined)
+                    if !may_join
+                        && joined.iter().any(|joined| matches!(joined, Joined::Full))
+                        && line.queue().policy.mode.lets_people_join() => {}
                 Asked::Joined(mut joined) => {
                     self.find_ghosts(line, people, &mut joined).await;
                     let new = joined.iter().filter_map(|joined| match joined {

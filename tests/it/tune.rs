@@ -179,4 +179,17 @@ stories! {
         assert_eq!(admit("one").await["manual_total"], 3);
         assert_eq!(admit("two").await["manual_total"], 6);
     }
+
+    async fn a_rate_of_nothing_lets_nobody_in_but_by_hand(app: &TestApp) {
+        app.operator.tune("main", json!({"rate_per_second": 0})).await;
+        let crowd: Vec<Buyer> = (0..3).map(|_| app.buyer()).collect();
+        for buyer in &crowd {
+            buyer.join().await.ok();
+        }
+        app.pass(5).await;
+        assert_eq!(app.operator.admitted_total("main").await, 0);
+        app.operator.send("POST", "/admin/queues/main/admit", json!({"count": 2})).await.ok();
+        app.pass(1).await;
+        assert_eq!(app.operator.admitted_total("main").await, 2);
+    }
 }

@@ -205,9 +205,10 @@ impl RedisLine<'_> {
         let QueueKeys { generation, line, wait, pend, act, turns, .. } = self.keys;
         let policy = allowance.policy;
         let (flow, otherwise) = match policy.mode {
-            Mode::Open | Mode::Draining => ("rate", "manual"),
+            // What a bucket still holds is of a rate that was.
+            Mode::Open | Mode::Draining if policy.rate_per_second > 0.0 => ("rate", "manual"),
             Mode::Passthrough => ("all", "passthrough"),
-            Mode::Paused | Mode::Closed => ("none", "manual"),
+            _ => ("none", "manual"),
         };
         let args: [Arg; 10] = [
             self.epoch(),

@@ -52,6 +52,43 @@ fn no_page_speaks_of_a_setting_that_is_none() {
     breaches.none();
 }
 
+/// `usher_waiting` in a text that measures, whatever a histogram makes of it.
+fn metrics(text: &str) -> BTreeSet<String> {
+    let names = text.split(|c: char| !c.is_ascii_lowercase() && c != '_');
+    let plain = |name: &str| {
+        let ends = ["_bucket", "_sum", "_count"];
+        ends.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name).to_owned()
+    };
+    names.filter(|name| name.starts_with("usher_")).map(plain).collect()
+}
+
+#[test]
+fn every_metric_that_is_drawn_or_wakes_somebody_is_there() {
+    let mut breaches = Breaches::default();
+    let operations = read("docs/OPERATIONS.md").text;
+    let rows = operations.lines().filter(|line| line.starts_with("| `usher_"));
+    let documented: BTreeSet<String> =
+        rows.filter_map(|row| row.split('`').nth(1)).map(str::to_owned).collect();
+    let told: String = sources(&["src"], ".rs").into_iter().map(|file| file.text).collect();
+    for name in &documented {
+        breaches.unless(
+            told.contains(&format!("\"{name}\"")),
+            "docs/OPERATIONS.md",
+            format!("{name} is never told"),
+        );
+    }
+    for file in
+        ["deploy/grafana/usher.json", "deploy/prometheus/alerts.yml", "deploy/prometheus/tests.yml"]
+    {
+        let used = metrics(&read(file).text);
+        assert!(used.len() >= 5, "{file}: this test misreads it");
+        for name in used.difference(&documented) {
+            breaches.add(file, format!("{name} is no metric of ours"));
+        }
+    }
+    breaches.none();
+}
+
 const PAGES: [&str; 3] = ["/wait/", "/buy/", "/assets/"];
 
 /// `get /token/{userId}`, as `routes.rs` has it.
