@@ -205,17 +205,19 @@ impl RedisLine<'_> {
         let QueueKeys { generation, line, wait, pend, act, turns, .. } = self.keys;
         let policy = allowance.policy;
         let (flow, otherwise) = match policy.mode {
-            // What a bucket still holds is of a rate that was.
-            Mode::Open | Mode::Draining if policy.rate_per_second > 0.0 => ("rate", "manual"),
+            Mode::Open | Mode::Draining => ("rate", "manual"),
             Mode::Passthrough => ("all", "passthrough"),
-            _ => ("none", "manual"),
+            Mode::Paused | Mode::Closed => ("none", "manual"),
         };
+        // A rate of nothing lets nobody in, unless somebody said how many may come at once.
+        let stands = policy.rate_per_second <= 0.0 && policy.burst.is_none();
+        let burst = if stands { 0.0 } else { policy.burst() };
         let args: [Arg; 10] = [
             self.epoch(),
             now.into(),
             allowance.version.into(),
             policy.rate_per_second.into(),
-            policy.burst().into(),
+            burst.into(),
             allowance.cap.into(),
             BATCH_MAX.into(),
             allowance.manual_total.into(),

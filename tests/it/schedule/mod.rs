@@ -234,8 +234,8 @@ stories_on_postgres! {
             outcome.unwrap();
         }
 
-        other.app.queue.refresh().await.unwrap();
         for door in [app, &other] {
+            door.app.queue.refresh().await.unwrap();
             let queue = door.operator.queue("main").await;
             assert_eq!(queue["version"], version + 2);
             let policy = &queue["policy"];
