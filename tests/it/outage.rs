@@ -316,6 +316,25 @@ stories_on_postgres! {
         right.finish().await;
     }
 
+    /// Redis takes the number out of the line; SQL, which comes back half a second later, gives it the turn.
+    async fn a_turn_begins_when_sql_grants_it(app: &TestApp) {
+        app.hall().await;
+        let change = json!({"rate_per_second": 2, "burst": 1, "active_max": 2});
+        app.operator.tune("main", change).await;
+        app.active_buyer().await;
+        let bob = app.waiting_buyer().await;
+        app.app.admit_once().await.unwrap();
+
+        app.let_sql_connect(false).await;
+        app.clock.advance(Duration::from_millis(500));
+        app.app.admit_once().await.unwrap_err();
+        app.let_sql_connect(true).await;
+        app.pass_ms(500).await;
+        bob.poll().await.active();
+        let granted_at = usher::clock::rfc3339(app.clock.now_ms());
+        assert_eq!(app.operator.queue("main").await["last_admitted_at"], granted_at);
+    }
+
     async fn the_line_goes_on_when_sql_comes_back(app: &TestApp) {
         let inside = app.one_at_a_time().await;
         let (bob, cy) = (app.waiting_buyer().await, app.waiting_buyer().await);
