@@ -30,19 +30,10 @@ pub async fn wait(
     Cookied(token): Cookied,
     (uri, headers): (Uri, HeaderMap),
 ) -> Response {
-    let lang = language(&app, &query, &headers).to_owned();
-    let address = uri.path_and_query().map_or("/", |address| address.as_str());
-    let page = waiting_room(
-        &app,
-        &name,
-        &query,
-        token.map(|(token, _)| token).filter(|token| token.queue == name),
-    );
-    let page = page.await.and_then(|mut values| {
-        values["languages"] = app.pages.languages(address).into();
-        app.pages.render("wait.html", &lang, values)
-    });
-    answer(&app, &lang, address, page)
+    let visit = Visit::of(&app, &query, (&uri, &headers));
+    let token = token.map(|(token, _)| token).filter(|token| token.queue == name);
+    let values = waiting_room(&app, &name, &query, token).await;
+    visit.answer(values.and_then(|values| visit.page("wait.html", values)))
 }
 
 async fn waiting_room(
@@ -91,15 +82,16 @@ pub async fn join(
     query: Query,
     (uri, headers): (Uri, HeaderMap),
 ) -> Response {
-    let lang = language(&app, &query, &headers).to_owned();
-    let address = uri.path_and_query().map_or("/", |address| address.as_str());
+    let visit = Visit::of(&app, &query, (&uri, &headers));
     match joined(&app, &name, &query, &headers).await {
         Ok(token) => {
-            let cookie = format!("usher_token={token}; Path=/; Max-Age=86400; SameSite=Strict");
-            let headers = [(header::LOCATION, address.to_owned()), (header::SET_COOKIE, cookie)];
+            let secure = if scheme(&headers) == "https" { "; Secure" } else { "" };
+            let cookie =
+                format!("usher_token={token}; Path=/; Max-Age=86400; SameSite=Strict{secure}");
+            let headers = [(header::LOCATION, visit.address), (header::SET_COOKIE, cookie)];
             (StatusCode::SEE_OTHER, headers).into_response()
         }
-        Err(error) => answer(&app, &lang, address, Err(error)),
+        Err(error) => visit.answer(Err(error)),
     }
 }
 
@@ -131,8 +123,7 @@ pub async fn carry(
     let missing = || Error::refused(Code::TokenMissing, "send the queue token in `usher_token`");
     let (_, text) = token.filter(|(token, _)| token.queue == name).ok_or_else(missing)?;
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let secure = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
-    let scheme = if secure { "https" } else { "http" };
+    let scheme = scheme(&headers);
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let link = format!("{scheme}://{host}/wait/{name}{query}#token={text}");
     let code = qrcode::QrCode::with_error_correction_level(link, qrcode::EcLevel::L);
@@ -149,18 +140,12 @@ pub async fn buy(
     query: Query,
     (uri, headers): (Uri, HeaderMap),
 ) -> Response {
-    let lang = language(&app, &query, &headers).to_owned();
-    let address = uri.path_and_query().map_or("/", |address| address.as_str());
+    let visit = Visit::of(&app, &query, (&uri, &headers));
     let page = app.concert.sums(id).await.and_then(|sums| {
-        let values = json!({
-            "concert": shown(&sums),
-            "queue": sums.queue,
-            "tiers": sums.tiers,
-            "languages": app.pages.languages(address),
-        });
-        app.pages.render("buy.html", &lang, values)
+        let values = json!({"concert": shown(&sums), "queue": sums.queue, "tiers": sums.tiers});
+        visit.page("buy.html", values)
     });
-    answer(&app, &lang, address, page)
+    visit.answer(page)
 }
 
 /// `GET /assets/{*name}`: what pages are drawn with. Its address changes with it, so that it may be kept for ever.
@@ -175,30 +160,51 @@ pub async fn asset(
     }
 }
 
-fn language<'a>(app: &'a App, query: &Query, headers: &'a HeaderMap) -> &'a str {
-    let preferred = headers.get(header::ACCEPT_LANGUAGE).and_then(|list| list.to_str().ok());
-    let asked = query.single("lang").ok().flatten();
-    app.pages.language(asked, preferred.unwrap_or_default().split(','))
+/// How the visitor came, as the browser itself sees it: behind a proxy that says so, over https.
+fn scheme(headers: &HeaderMap) -> &'static str {
+    let secure = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
+    if secure { "https" } else { "http" }
 }
 
-/// A page, or what went wrong as one. The edge logs the error, and adds when to come again.
-fn answer(app: &App, lang: &str, address: &str, page: Result<String, Error>) -> Response {
-    let (mut response, html) = match page {
-        Ok(html) => (StatusCode::OK.into_response(), html),
-        Err(error) => {
-            let code = error.code();
-            let values = json!({"code": code, "languages": app.pages.languages(address)});
-            let html = app.pages.render("problem.html", lang, values);
-            (error.into_response(), html.unwrap_or_else(|_| status(code).to_string()))
-        }
-    };
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(header::VARY, HeaderValue::from_static("accept-language, cookie"));
-    *response.body_mut() = html.into();
-    response
+/// Somebody who looks at a page: in which language, and at what address.
+struct Visit<'a> {
+    app: &'a App,
+    lang: String,
+    address: String,
+}
+
+impl<'a> Visit<'a> {
+    fn of(app: &'a App, query: &Query, (uri, headers): (&Uri, &HeaderMap)) -> Self {
+        let preferred = headers.get(header::ACCEPT_LANGUAGE).and_then(|list| list.to_str().ok());
+        let asked = query.single("lang").ok().flatten();
+        let lang = app.pages.language(asked, preferred.unwrap_or_default().split(',')).to_owned();
+        let address = uri.path_and_query().map_or("/", |address| address.as_str()).to_owned();
+        Self { app, lang, address }
+    }
+
+    fn page(&self, page: &str, mut values: Value) -> Result<String, Error> {
+        values["languages"] = self.app.pages.languages(&self.address).into();
+        self.app.pages.render(page, &self.lang, values)
+    }
+
+    /// A page, or what went wrong as one. The edge logs the error, and adds when to come again.
+    fn answer(&self, page: Result<String, Error>) -> Response {
+        let (mut response, html) = match page {
+            Ok(html) => (StatusCode::OK.into_response(), html),
+            Err(error) => {
+                let code = error.code();
+                let html = self.page("problem.html", json!({"code": code}));
+                (error.into_response(), html.unwrap_or_else(|_| status(code).to_string()))
+            }
+        };
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT));
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        headers.insert(header::VARY, HeaderValue::from_static("accept-language, cookie"));
+        *response.body_mut() = html.into();
+        response
+    }
 }
 
 fn refresh_seconds(place: &Place) -> i64 {

@@ -1,6 +1,7 @@
 """The waiting room, as people meet it."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,9 @@ def test_who_comes_too_late_is_told_and_may_come_again(queue, open_page):
     expect(headline(page)).to_have_text("It is your turn")
     expect(page).to_have_title("● It is your turn")
     queue.tune(mode="paused")
-    page.wait_for_timeout(2_500)
+    deadline = time.monotonic() + 10
+    while page.evaluate("usher.ask('/queue').then(answer => answer.status)") != 410:
+        assert time.monotonic() < deadline, "the turn does not end"
     page.reload()
     expect(headline(page)).to_have_text("Your turn is over")
     page.get_by_role("button", name="Take a new place").click()

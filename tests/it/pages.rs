@@ -60,6 +60,9 @@ stories! {
         assert_eq!(answer.header("location"), Some("/wait/main?target=/shop"));
         let cookie = answer.header("set-cookie").unwrap();
         assert!(cookie.starts_with("usher_token=") && cookie.contains("SameSite=Strict"), "{cookie}");
+        assert!(!cookie.contains("Secure"), "{cookie}");
+        let over_https = app.public.request("POST", "/wait/main").header("x-forwarded-proto", "https").send().await;
+        assert!(over_https.status(303).header("set-cookie").unwrap().ends_with("; Secure"));
         let place = app.public.request("GET", "/wait/main").header("cookie", cookie.split(';').next().unwrap()).send().await;
         assert!(place.status(200).text.contains("<noscript>"));
     }
