@@ -35,13 +35,15 @@ const usher = (() => {
     if (token && claims(token).aud === `usher:queue:${queue}`) cookie.set(token);
   }
 
+  /** What the shop's identity provider says of this person, for as long as the tab is open. */
+  function identity() { return sessionStorage.getItem('usher_identity'); }
+
   /** Asks the API as this person. `wait` is what it says of when to ask again, in milliseconds. */
   async function ask(path, { method = 'GET', body, key } = {}) {
     const headers = { 'Content-Type': 'application/json' };
     const token = cookie.get();
     if (token) headers['Token-Auth'] = token;
-    const identity = sessionStorage.getItem('usher_identity');
-    if (identity) headers.Authorization = `Bearer ${identity}`;
+    if (identity()) headers.Authorization = `Bearer ${identity()}`;
     if (key) headers['Idempotency-Key'] = key;
     const answer = await fetch(path, { method, headers, cache: 'no-store', body: body && JSON.stringify(body) });
     const said = answer.status === 204 ? {} : await answer.json();
@@ -69,5 +71,5 @@ const usher = (() => {
     });
   }
 
-  return { cookie, claims, tokenOf, unpack, ask, lang, words, say, money, localise };
+  return { cookie, claims, tokenOf, unpack, identity, ask, lang, words, say, money, localise };
 })();

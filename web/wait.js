@@ -9,9 +9,9 @@ const GO_ON_AFTER_MS = 3_000;
 const TRY_STREAM_AGAIN_MS = 30_000;
 const BREAK_SPREAD_MS = 2_000;
 
-/** Who the person is: as the shop's link says, else a name that this browser keeps. */
+/** Who the person is: as the shop's link or its identity says, else a name that this browser keeps. */
 function person(named) {
-  const kept = named || localStorage.getItem('usher_user')
+  const kept = named || claims(usher.identity() ?? '').sub || localStorage.getItem('usher_user')
     || String(Math.floor(Math.random() * Number.MAX_SAFE_INTEGER) + 1);
   localStorage.setItem('usher_user', kept);
   return kept;

@@ -6,22 +6,23 @@ import time
 import urllib.request
 from itertools import count
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 
 URL, ADMIN_URL, ADMIN_KEY = (os.environ[name] for name in ("USHER_URL", "USHER_ADMIN_URL", "USHER_ADMIN_KEY"))
 PICTURES = Path("var/browser")
 WIDTHS = (360, 1280)
-# A browser reports every refusal to the console. A line that takes nobody and a turn that is over, a seat that is gone are part of the stories.
-REFUSED, EXPECTED = "Failed to load resource", (403, 409, 410)
+# A browser reports every refusal to the console. Somebody unknown, a line that takes nobody, a seat that is gone, a turn that is over are part of the stories.
+REFUSED, EXPECTED = "Failed to load resource", (401, 403, 409, 410)
 numbers = count(1)
 
 
-def operator(method, path, body=None):
+def operator(method, path, body=None, at=ADMIN_URL):
     """What an operator does over the API."""
     headers = {"Authorization": f"Bearer {ADMIN_KEY}", "Content-Type": "application/json"}
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(ADMIN_URL + path, method=method, data=data, headers=headers)
+    request = urllib.request.Request(at + path, method=method, data=data, headers=headers)
     with urllib.request.urlopen(request) as answer:
         return json.load(answer)
 
@@ -67,18 +68,18 @@ def open_page(new_context):
     """Opens an address as somebody new would. Whatever a page does that it may not, fails the story."""
     wrong = []
 
-    def watch(page):
+    def watch(page, home):
         page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
         page.on("console", lambda said: said.type in ("error", "warning") and not said.text.startswith(REFUSED)
                 and wrong.append(f"{said.type}: {said.text}"))
         page.on("response", lambda answer: answer.status >= 400 and answer.status not in EXPECTED
                 and wrong.append(f"{answer.status}: {answer.url}"))
-        page.on("request", lambda request: request.url.startswith((URL, "data:")) or wrong.append(request.url))
+        page.on("request", lambda request: request.url.startswith((home, "data:")) or wrong.append(request.url))
         return page
 
     def open_page(address, context=None, **options):
         context = context or new_context(**{"locale": "en-GB", **options})
-        page = watch(context.new_page())
+        page = watch(context.new_page(), urljoin(address, "/"))
         page.goto(address)
         return page
 
