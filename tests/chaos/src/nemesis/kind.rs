@@ -51,7 +51,7 @@ pub struct Kind {
 
 pub const KINDS: &[Kind] = &[
     kind("kill", Machine::Server, Deed::Kill, 1_000, 6),
-    kind("crash", Machine::Server, Deed::Crash, 0, 6),
+    kind("crash", Machine::Server, Deed::Crash, 1_000, 6),
     kind("server_stop", Machine::Server, Deed::ServerStop, 20, 1),
     kind("clock_step", Machine::Server, Deed::ClockStep, 20, 1),
     kind("clock_jump", Machine::Server, Deed::ClockJump, 20, 1),
