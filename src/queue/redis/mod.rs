@@ -76,6 +76,7 @@ pub struct Figures {
     /// Highest number that came up and is known to SQL; 0 when none did.
     pub serving: QueueNumber,
     pub arrivals: i64,
+    /// Whoever came and has no turn yet, also those who are on their way into SQL.
     pub waiting: i64,
     pub active: i64,
     /// Until when nobody is admitted after a rebuild. 0: there is no such pause.
