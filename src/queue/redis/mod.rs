@@ -40,6 +40,8 @@ pub enum Joined {
     Pending(QueueNumber),
     Active(QueueNumber),
     Full,
+    /// There was no room because nobody might join, when he asked. Whoever asked for him knows; Redis does not.
+    Closed,
 }
 
 /// What asking for people's numbers came to.
