@@ -27,7 +27,7 @@ const POLICY = { mode: 'closed', rate_per_second: 20, burst: 1, active_max: PEOP
 
 // What a number costs more than the cheapest answer of the same server at the same time, and a floor: a machine that is
 // shared is not blamed on the server.
-const PACE = { times: 5, ms: 100 };
+const PACE = { times: 10, ms: 100 };
 
 const PROMISES = ['closed_before_the_opening', 'one_number_a_person'];
 const kept = rates(PROMISES);
