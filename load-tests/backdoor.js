@@ -39,8 +39,8 @@ export const options = {
     ways_tried: [`count==${WAYS.length}`],
     seat_before_turn: ['count==0'],
     seats_without_turn: ['value==0'],
-    // The crowd was there, and the line moved.
-    seats_in_turn: ['count>=1'],
+    // The crowd was there, and the line moved at its rate.
+    seats_in_turn: ['count>=1', `count<=${INTRUDERS / 2}`],
     told_to_wait: [`count>=${INTRUDERS * 10}`],
   },
   systemTags: ['name', 'scenario'],

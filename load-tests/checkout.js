@@ -81,7 +81,8 @@ function hold(me, intention) {
 
 function pay(me, booking_id, without_money) {
   const amount = PRICE * SEATS_EACH;
-  const left = 1 + (me.user_id % 100);
+  // Enough to be debited once more for each click: it would show.
+  const left = amount * CLICKS + 1 + (me.user_id % 100);
   const payment = paying(me, booking_id, me.key('pay'));
   if (without_money) kept.refused_without_money.add(ask(PUBLIC, payment).code === 'insufficient_balance');
   // Money that is put in twice without a key is put in twice: here there is always one.

@@ -22,7 +22,8 @@ const LAST_BUYERS = 30;
 const SEATS = Math.max(20, Math.round(BUYERS / 5));
 const SEATS_WANTED_MAX = 4;
 const RATE = Math.round((SEATS * 18) / ARRIVAL_SECONDS) / 10;
-const ACTIVE_MAX = Math.ceil(RATE * 3);
+// A small hall is sold before the rate has filled a large cap: there the cap holds the line from the first seconds.
+const ACTIVE_MAX = Math.ceil(RATE * (FULL_SIZE ? 3 : 1));
 const DEADLINE_SECONDS = ARRIVAL_SECONDS + 100;
 const POLICY = {
   rate_per_second: RATE,
@@ -258,7 +259,8 @@ function pay(me, { booking_id, amount, seats }) {
   const body = { user_id: me.user_id, booking_id };
   const payment = { kind: 'POST /payment', path: '/payment', token: me.token, body };
   if (me.chance(0.05)) ask(PUBLIC, payment); // with an empty purse
-  const purse = amount + Math.floor(me.between(0, 5000));
+  // Enough to be debited for each time: it would show.
+  const purse = amount * 4 + Math.floor(me.between(0, 5000));
   const charge = { user_id: me.user_id, balance: purse };
   ask(PUBLIC, { kind: 'POST /balance', path: '/balance', body: charge, key: `rush-${booking_id}` });
   const answers = me.chance(0.2) ? askAtOnce(PUBLIC, payment, 2) : [ask(PUBLIC, payment)];
@@ -270,7 +272,8 @@ function pay(me, { booking_id, amount, seats }) {
     paidTwiceAlike.add(alike);
   }
   if (!paid.length) return;
-  debitedOnce.add(paid.every(({ body: { balance } }) => balance === purse - amount));
+  const left = ask(PUBLIC, { kind: 'GET /balance/{userId}', path: `/balance/${me.user_id}` });
+  debitedOnce.add([...paid, left].every(({ body: { balance } }) => balance === purse - amount));
   bookingsPaid.add(1);
   moneyPaid.add(amount);
   seatsReceived.add(seats.length);

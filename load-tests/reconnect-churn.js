@@ -1,6 +1,6 @@
 // Nobody's connection lasts. Each request comes on a connection of its own, people hang up in the middle of a poll, of a
 // join, of a stream of events, stay away for a moment and come back with their token, or without it. Each has the number
-// he had, no place moves back, and a turn that came meanwhile is there.
+// he had, no place moves back, a turn that came meanwhile is there, and no more are inside than may be.
 
 import { sleep } from 'k6';
 import exec from 'k6/execution';
@@ -15,9 +15,10 @@ import { figure } from './lib/table.js';
 
 const PEOPLE = size(300, 100);
 const CHURN_SECONDS = 25;
-// A third of them is let in meanwhile.
+// A third of them would be let in meanwhile; the cap holds before that.
 const RATE = PEOPLE / 3 / CHURN_SECONDS;
-const POLICY = { rate_per_second: RATE, burst: 1, active_max: PEOPLE, claim_seconds: 600, session_seconds: 600 };
+const INSIDE_MAX = Math.ceil(PEOPLE / 4);
+const POLICY = { rate_per_second: RATE, burst: 1, active_max: INSIDE_MAX, claim_seconds: 600, session_seconds: 600 };
 // Somebody who comes back less often than this has not been tried.
 const COMEBACKS_MIN = PEOPLE * 5;
 
@@ -25,6 +26,7 @@ const kept = rates(['same_number']);
 const comebacks = new Counter('comebacks');
 const hungUp = new Counter('hung_up');
 const peopleLeft = new Gauge('people_left');
+const activePeak = new Gauge('active_peak');
 
 export const options = {
   noConnectionReuse: true,
@@ -39,6 +41,7 @@ export const options = {
     comebacks: [`count>=${COMEBACKS_MIN}`],
     hung_up: [`count>=${COMEBACKS_MIN / 2}`],
     people_left: [`value==${PEOPLE}`],
+    active_peak: [`value==${INSIDE_MAX}`],
   },
   systemTags: ['name', 'scenario'],
   summaryTrendStats: ['count', 'med', 'p(95)', 'p(99)', 'max'],
@@ -82,7 +85,7 @@ export function comeAndGo(line) {
 export function teardown(line) {
   const { waiting, active } = operator('GET', `/admin/queues/${line.queue}`);
   peopleLeft.add(waiting + active);
-  audit(line);
+  activePeak.add(audit(line).active_peak);
 }
 
 export function handleSummary({ metrics }) {
@@ -92,6 +95,7 @@ export function handleSummary({ metrics }) {
     ['hung up in the middle of an answer', figure(value('hung_up', 'count'))],
     ['came back, with the same number', keptIn(metrics, 'same_number')],
     ['people in line or inside at the end', figure(value('people_left', 'value'))],
+    ['inside at once, allowed and most', `${figure(INSIDE_MAX)}, ${figure(value('active_peak', 'value'))}`],
     ['places that moved back, places lost', `${value('position_rose', 'count')}, ${value('place_lost', 'count')}`],
     ['answers outside the contract, 5xx', `${value('outside_contract', 'count')}, ${value('server_errors', 'count')}`],
   ];

@@ -57,9 +57,10 @@ export function watch(line) {
     if (last_admitted_at) seen.push({ at: Date.parse(last_admitted_at), turns: admitted_total });
     sleep(0.25);
   }
-  const base = seen.find((look) => look.at > seen[0].at);
   const last = seen[seen.length - 1];
-  const measured = ((last.turns - base.turns) * 1000) / (last.at - base.at);
+  const base = seen.find((look) => look.at > seen[0].at && look.at < last.at);
+  // A line that did not move, or was let in at once, had no rate.
+  const measured = base ? ((last.turns - base.turns) * 1000) / (last.at - base.at) : 0;
   rateError.add(Math.abs(measured / RATE - 1));
 }
 

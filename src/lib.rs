@@ -21,6 +21,9 @@ pub mod app;
 pub mod auth;
 /// What a request costs.
 pub mod bench;
+/// Promises that a load test is to see broken.
+#[cfg(feature = "broken")]
+pub mod broken;
 /// Randomness.
 pub mod chance;
 /// Time.

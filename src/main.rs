@@ -97,6 +97,16 @@ async fn serve(file: Option<PathBuf>, demo: bool) -> anyhow::Result<()> {
             "USHER_AUTH=open: every caller is believed to be who he says; this is for loopback only"
         );
     }
+    #[cfg(feature = "broken")]
+    {
+        let promise = usher::broken::promise();
+        let promise = promise.context(
+            "this build breaks a promise, and USHER_BROKEN says which: line, payment or cap",
+        )?;
+        tracing::error!(
+            "this server breaks a promise on purpose, {promise:?}: it is for load tests, and for nobody else"
+        );
+    }
     // Every connection is an open file, and the usual soft limit of 1,024 turns a crowd away. A refusal is no reason
     // not to serve: the doctor tells of the limit.
     let _ = rlimit::increase_nofile_limit(u64::MAX);

@@ -11,7 +11,7 @@ ARGV  1 epoch
 Reply {"LINE", serving, arrivals, waiting, active, pause_until} | {"STALE"}
 Cost  O(1)
 Why   The figures belong together: read one by one they could say that more are served than came. A batch that is not in
-      SQL yet is not served: if it is lost, places would rise.
+      SQL yet is not served: if it is lost, places would rise. Its people wait until then: who is in no figure is missed.
 ]]
 local generation, line, wait, pend, act = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local epoch = ARGV[1]
@@ -19,7 +19,8 @@ local epoch = ARGV[1]
 if redis.call('GET', generation) ~= epoch then
   return { 'STALE' }
 end
-local serving = redis.call('ZCARD', pend) == 0 and 'serving' or 'served'
+local pending = redis.call('ZCARD', pend)
+local serving = pending == 0 and 'serving' or 'served'
 local figures = redis.call('HMGET', line, serving, 'n', 'pause_until')
-return { 'LINE', figures[1] or '0', figures[2] or '0', redis.call('ZCARD', wait), redis.call('ZCARD', act),
+return { 'LINE', figures[1] or '0', figures[2] or '0', redis.call('ZCARD', wait) + pending, redis.call('ZCARD', act),
   figures[3] or '0' }

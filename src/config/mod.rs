@@ -186,6 +186,12 @@ pub fn crash_at() -> Option<String> {
     std::env::var("CRASH_AT").ok()
 }
 
+/// Which promise this process is to break, for a load test that has to notice.
+#[cfg(feature = "broken")]
+pub fn broken() -> Option<String> {
+    std::env::var("USHER_BROKEN").ok()
+}
+
 /// The settings of the process's environment, and whatever else has their prefix.
 fn environment() -> Result<Vec<(String, String)>, Problems> {
     let (mut settings, mut problems) = (Vec::new(), Vec::new());

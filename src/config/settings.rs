@@ -82,7 +82,8 @@ const ALIKE: f64 = 0.9;
 pub(super) fn stray(name: &str) -> Option<String> {
     let is_known = SETTINGS.iter().any(|setting| setting.name == name)
         || NEIGHBOURS.contains(&name)
-        || NEIGHBOURS_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        || NEIGHBOURS_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || cfg!(feature = "broken") && name == "USHER_BROKEN";
     if is_known {
         return None;
     }

@@ -61,7 +61,11 @@ impl Payments {
     /// Pays once, however often it is asked; every repetition gets the same receipt.
     pub async fn pay(&self, wish: PayBooking) -> Result<Transfer, Error> {
         match self.inner.payments.grant(Arc::new(wish)).await? {
-            Paid::Before { receipt } => Ok(receipt),
+            Paid::Before { receipt } => {
+                #[cfg(feature = "broken")]
+                self.inner.sql.debit_apart(&receipt).await?;
+                Ok(receipt)
+            }
             Paid::Now { receipt, booking, turn_ended } => {
                 metrics::counter!("usher_payments_total").increment(1);
                 metrics::counter!("usher_seats_sold_total")

@@ -163,10 +163,13 @@ impl Queues {
         self.open_draw(line).await?;
         let (queue, now) = (line.queue(), self.clock.now_ms());
         let policy = queue.policy_at(now);
+        let cap = if queue.has_draw_on() { 0 } else { line.cap() };
+        #[cfg(feature = "broken")]
+        let (policy, cap) = super::broken::bent(policy, cap);
         let allowance = Allowance {
             version: queue.version,
             policy: &policy,
-            cap: if queue.has_draw_on() { 0 } else { line.cap() },
+            cap,
             manual_total: queue.manual_total,
         };
         let redis = self.redis_line(line).await?;

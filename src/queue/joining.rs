@@ -84,7 +84,8 @@ impl Queues {
                         self.redis_line(line).await?.leave(user, number).await?;
                     }
                 },
-                Joined::Full => return Err(no_room(line)),
+                Joined::Full => return Err(queue_full()),
+                Joined::Closed => return Err(queue_closed()),
             }
             joined = self.ask_number(line, user).await?;
         }
@@ -114,11 +115,6 @@ impl Queues {
                 }
             };
             match asked {
-                // It was opened while we asked.
-                Asked::Joined(joined)
-                    if !may_join
-                        && joined.iter().any(|joined| matches!(joined, Joined::Full))
-                        && line.queue().policy.mode.lets_people_join() => {}
                 Asked::Joined(mut joined) => {
                     self.find_ghosts(line, people, &mut joined).await;
                     let new = joined.iter().filter_map(|joined| match joined {
@@ -126,6 +122,10 @@ impl Queues {
                         _ => None,
                     });
                     line.issued.fetch_max(new.max().unwrap_or(0), Ordering::Relaxed);
+                    if !may_join {
+                        let refused = joined.iter_mut().filter(|joined| **joined == Joined::Full);
+                        refused.for_each(|joined| *joined = Joined::Closed);
+                    }
                     return Ok(joined);
                 }
                 Asked::Behind(_) => {}
@@ -162,11 +162,11 @@ impl Queues {
     }
 }
 
-/// Why somebody new gets no number.
-fn no_room(line: &Line) -> Error {
-    if !line.queue().policy.mode.lets_people_join() {
-        return Error::refused(Code::QueueClosed, "nobody can join this queue now");
-    }
+fn queue_closed() -> Error {
+    Error::refused(Code::QueueClosed, "nobody can join this queue now")
+}
+
+fn queue_full() -> Error {
     Error::Busy {
         code: Code::QueueFull,
         detail: "as many people wait as this queue can hold".to_owned(),

@@ -2,6 +2,8 @@
 //! `redis/`, what SQL grants in `sql/`, how HTTP says it in `http/`; admission has a file of its own.
 
 pub mod admission;
+#[cfg(feature = "broken")]
+mod broken;
 pub mod draw;
 mod drawing;
 mod entering;

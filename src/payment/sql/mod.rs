@@ -1,5 +1,7 @@
 //! Money in SQL: charging an account, and what the ledger says. How a booking is paid stands in `pay.rs`.
 
+#[cfg(feature = "broken")]
+mod broken;
 mod pay;
 mod seen;
 

@@ -40,6 +40,8 @@ pub enum Joined {
     Pending(QueueNumber),
     Active(QueueNumber),
     Full,
+    /// There was no room because nobody might join, when he asked. Whoever asked for him knows; Redis does not.
+    Closed,
 }
 
 /// What asking for people's numbers came to.
@@ -76,6 +78,7 @@ pub struct Figures {
     /// Highest number that came up and is known to SQL; 0 when none did.
     pub serving: QueueNumber,
     pub arrivals: i64,
+    /// Whoever came and has no turn yet, also those who are on their way into SQL.
     pub waiting: i64,
     pub active: i64,
     /// Until when nobody is admitted after a rebuild. 0: there is no such pause.

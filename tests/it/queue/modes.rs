@@ -53,6 +53,18 @@ stories! {
         assert_eq!(cy.poll().await.waiting(), 1);
     }
 
+    async fn whoever_comes_while_the_doors_open_gets_a_number_or_is_too_early(app: &TestApp) {
+        for _ in 0..20 {
+            mode(app, "closed").await;
+            let crowd: Vec<Buyer> = (0..50).map(|_| app.buyer()).collect();
+            let joins = join_all(crowd.iter().map(|buyer| buyer.join()));
+            let (answers, ()) = tokio::join!(joins, mode(app, "open"));
+            for answer in answers.into_iter().filter(|answer| answer.status != 200) {
+                answer.refused(403, "queue_closed");
+            }
+        }
+    }
+
     async fn passthrough_lets_everybody_in_and_writes_it_down(app: &TestApp) {
         let concert = app.concert(["1"]).await;
         let change = json!({"mode": "passthrough", "rate_per_second": 0, "active_max": 1});

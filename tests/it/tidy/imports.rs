@@ -58,6 +58,7 @@ const ABOVE: &[(&str, &[&str])] = &[
 /// Modules that everybody may use, and which therefore know nothing of features.
 const BELOW: &[&str] = &[
     "src/auth",
+    "src/broken",
     "src/chance",
     "src/clock",
     "src/config/",
