@@ -4,6 +4,7 @@
 //! May not live here: what a command means, and retries: an operator decides whether to ask again. Another instance is
 //! asked only for what can be asked twice.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -21,6 +22,8 @@ pub const DEADLINE: Duration = Duration::from_secs(35);
 
 pub struct Api {
     urls: Vec<Url>,
+    /// Which of them answered last: the next request begins there.
+    there: AtomicUsize,
     key: Key,
     client: Client,
     deadline: Duration,
@@ -40,16 +43,21 @@ impl Api {
         // after a redirect.
         let client =
             Client::builder().no_proxy().redirect(Policy::none()).timeout(deadline).build()?;
-        Ok(Self { urls: reach.urls.clone(), key: key(reach)?, client, deadline })
+        let there = AtomicUsize::new(0);
+        Ok(Self { urls: reach.urls.clone(), there, key: key(reach)?, client, deadline })
     }
 
     /// To the first instance; to the next one where nobody is there, or where nothing came back and asking twice does
     /// no more than asking once.
     pub async fn send(&self, request: &Request) -> anyhow::Result<Answer> {
         let mut unheard = anyhow!("no --url is given");
-        for url in &self.urls {
+        let first = self.there.load(Ordering::Relaxed);
+        for (index, url) in self.urls.iter().enumerate().cycle().skip(first).take(self.urls.len()) {
             let error = match self.exchange(url, request).await {
-                Ok((status, headers, body)) => return answer(status, &headers, body),
+                Ok((status, headers, body)) => {
+                    self.there.store(index, Ordering::Relaxed);
+                    return answer(status, &headers, body);
+                }
                 Err(error) => error,
             };
             unheard = self.unheard(url, request, &error);

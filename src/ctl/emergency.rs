@@ -103,27 +103,37 @@ async fn watch(api: &Api, stopped: &[Stopped<'_>]) -> anyhow::Result<Vec<String>
     tokio::time::sleep(EFFECT).await;
     let after = join_all(stopped.iter().map(|one| figures(api, one.name))).await;
     let (mut said, mut faults) = (String::new(), Vec::new());
-    for (one, (before, after)) in stopped.iter().zip(before.into_iter().zip(after)) {
-        let name = one.name;
-        let (Ok(before), Ok(after)) = (before, after) else {
-            faults.push(format!("{name} does not say whether anybody was let in"));
+    for (one, figures) in stopped.iter().zip(before.into_iter().zip(after)) {
+        let (Ok(before), Ok(after)) = figures else {
+            faults.push(format!("{} does not say whether anybody was let in", one.name));
             continue;
         };
+        said.push_str(&one.judged(&before, &after));
         let late = after.admitted - before.admitted;
-        let took = after.last_at.map_or(0, |last| (last - one.ordered_at).max(0));
-        let _ = writeln!(
-            said,
-            "{name}: the last was let in {took} ms after the order; {late} later than a second after it"
-        );
-        if after.planned > 0 {
-            let _ = writeln!(said, "{name}: what is planned still happens: usher ctl schedule list {name}");
-        }
         if late > 0 {
-            faults.push(format!("{name}: {late} were let in later than a second after the order"));
+            faults.push(format!("{}: {late} were let in all the same", one.name));
         }
     }
     print(&said)?;
     Ok(faults)
+}
+
+impl Stopped<'_> {
+    /// By what was known a second after the order, and after another one.
+    fn judged(&self, before: &Figures, after: &Figures) -> String {
+        let (name, late) = (self.name, after.admitted - before.admitted);
+        let took = after.last_at.map_or(0, |last| (last - self.ordered_at).max(0));
+        let mut said = format!(
+            "{name}: the last was let in {took} ms after the order; {late} later than a second after it\n"
+        );
+        if after.planned > 0 {
+            let _ = writeln!(
+                said,
+                "{name}: what is planned still happens: usher ctl schedule list {name}"
+            );
+        }
+        said
+    }
 }
 
 struct Figures {
@@ -145,4 +155,25 @@ async fn figures(api: &Api, name: &str) -> anyhow::Result<Figures> {
 fn instant(text: &Value) -> Option<i64> {
     let at = OffsetDateTime::parse(text.as_str()?, &Rfc3339).ok()?;
     i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Figures, Stopped};
+
+    #[test]
+    fn whoever_is_let_in_afterwards_is_told_of_and_so_is_the_schedule() {
+        let stopped = Stopped { name: "main", ordered_at: 10_000 };
+        let figures = |admitted, last_at, planned| Figures { admitted, last_at, planned };
+        let judged = |before, after| stopped.judged(&before, &after);
+        assert_eq!(
+            judged(figures(7, Some(10_040), 0), figures(7, Some(10_040), 0)),
+            "main: the last was let in 40 ms after the order; 0 later than a second after it\n"
+        );
+        let late = judged(figures(7, Some(9_000), 0), figures(9, Some(11_900), 1));
+        assert!(late.starts_with("main: the last was let in 1900 ms after the order; 2 later"));
+        assert!(late.contains("usher ctl schedule list main"), "{late}");
+        let nobody = judged(figures(0, None, 0), figures(0, None, 0));
+        assert!(nobody.contains(" 0 ms after the order; 0 later"), "{nobody}");
+    }
 }
