@@ -45,8 +45,7 @@ struct Stopped<'a> {
 pub async fn run(api: &Api, wish: &EmergencyPause) -> anyhow::Result<()> {
     let names = if wish.all { all(api).await? } else { wish.names.clone() };
     let orders = names.iter().map(|name| async move {
-        let outcome =
-            if wish.resume { resume(api, name).await } else { stop(api, name).await };
+        let outcome = if wish.resume { resume(api, name).await } else { stop(api, name).await };
         outcome.with_context(|| name.clone())
     });
     let (mut stopped, mut said, mut faults) = (Vec::new(), String::new(), Vec::new());

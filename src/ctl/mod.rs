@@ -31,9 +31,7 @@ pub async fn run(ctl: Ctl) -> anyhow::Result<()> {
     let output = ctl.output();
     match &ctl.command {
         Command::Ask(ask) => once(&Api::new(&ctl.reach, client::DEADLINE)?, ask, output).await,
-        Command::HoldRate(wish) => {
-            hold::run(&Api::new(&ctl.reach, client::DEADLINE)?, wish).await
-        }
+        Command::HoldRate(wish) => hold::run(&Api::new(&ctl.reach, client::DEADLINE)?, wish).await,
         Command::EmergencyPause(wish) => {
             emergency::run(&Api::new(&ctl.reach, emergency::DEADLINE)?, wish).await
         }

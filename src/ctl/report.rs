@@ -80,8 +80,7 @@ fn chart(body: &Value) -> Value {
     let rates = ["rate_set_per_second", "rate_reached_per_second"];
     let rates = minutes.iter().flat_map(|minute| rates.map(|name| number(minute, name)));
     let rate_max = rates.fold(f64::MIN_POSITIVE, f64::max);
-    let seats_max =
-        minutes.iter().map(|minute| number(minute, "seats_sold")).sum::<f64>().max(1.0);
+    let seats_max = minutes.iter().map(|minute| number(minute, "seats_sold")).sum::<f64>().max(1.0);
     let mut seats = 0.0;
     let bars = minutes.iter().map(|minute| {
         seats += number(minute, "seats_sold");

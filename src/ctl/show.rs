@@ -63,9 +63,7 @@ pub fn answer(ask: &Ask, body: &Value, etag: Option<&str>) -> String {
         | Ask::Resume { .. } => policy(body, etag),
         Ask::Concerts(Concerts::List) => rows(&body["concerts"], &CONCERTS),
         Ask::Concerts(Concerts::Show { .. } | Concerts::Change { .. }) => concert(body),
-        Ask::Concerts(Concerts::Create(_)) | Ask::Admit { .. } | Ask::Draw(_) => {
-            fields(body)
-        }
+        Ask::Concerts(Concerts::Create(_)) | Ask::Admit { .. } | Ask::Draw(_) => fields(body),
         Ask::Report { .. } => report::text(body),
         Ask::Schedule(Schedule::List { .. }) => schedule(body),
         Ask::Schedule(Schedule::Add { .. } | Schedule::Change { .. }) => fields(body),

@@ -232,7 +232,10 @@ fn number(text: &str) -> Result<f64, String> {
 }
 
 fn positive(text: &str) -> Result<f64, String> {
-    number(text).ok().filter(|number| *number > 0.0).ok_or("a number above 0 is expected".to_owned())
+    number(text)
+        .ok()
+        .filter(|number| *number > 0.0)
+        .ok_or("a number above 0 is expected".to_owned())
 }
 
 fn share(text: &str) -> Result<f64, String> {

@@ -40,8 +40,8 @@ async fn ask(url: &Url, patience: Duration) -> anyhow::Result<(u16, f64)> {
         .await
         .context("cannot run curl, which asks for the --probe")?;
     let said = String::from_utf8_lossy(&said.stdout);
-    let figures = said.split_once(' ').and_then(|(status, seconds)| {
-        Some((status.parse().ok()?, seconds.trim().parse().ok()?))
-    });
+    let figures = said
+        .split_once(' ')
+        .and_then(|(status, seconds)| Some((status.parse().ok()?, seconds.trim().parse().ok()?)));
     figures.with_context(|| format!("curl does not say how long {url} took"))
 }

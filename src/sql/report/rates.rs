@@ -20,7 +20,12 @@ enum Admission {
     None,
     Rate(f64),
     /// From one rate straight to another between two instants.
-    Ramp { from: f64, to: f64, began_at: i64, ends_at: i64 },
+    Ramp {
+        from: f64,
+        to: f64,
+        began_at: i64,
+        ends_at: i64,
+    },
     /// Without a rate.
     Unlimited,
 }

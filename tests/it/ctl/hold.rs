@@ -19,7 +19,9 @@ mod sqlite {
             while let Ok((mut buyer, _)) = listener.accept().await {
                 let _ = buyer.read(&mut [0; 4_096]).await;
                 let status = status.load(Ordering::Relaxed);
-                let answer = format!("HTTP/1.1 {status} So\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                let answer = format!(
+                    "HTTP/1.1 {status} So\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                );
                 let _ = buyer.write_all(answer.as_bytes()).await;
             }
         });
@@ -64,7 +66,8 @@ mod sqlite {
         let (stage, status) = (Stage::begin().await, Arc::new(AtomicU16::new(200)));
         let probe = shop_behind(&status).await;
         let words = format!("--min 0.3 --max 2 --step 0.1 --probe {probe}");
-        let watched = Said::from(stage.hold(&format!("{words} --watch --looks 1")).output().await.unwrap());
+        let watched =
+            Said::from(stage.hold(&format!("{words} --watch --looks 1")).output().await.unwrap());
         assert!(watched.ok().contains("up to 0.5/s (--watch: not set)"));
         assert!((stage.rate().await - 0.4).abs() < 1e-9);
 
@@ -92,13 +95,19 @@ mod sqlite {
         let stage = Stage::begin().await;
         let held = Said::from(stage.hold("--min 0.1 --max 2 --looks 1").output().await.unwrap());
         let held = held.ok();
-        assert_eq!(held, "main: 0.4/s, nothing to measure; a measure is missing, so the rate stays\n");
+        assert_eq!(
+            held,
+            "main: 0.4/s, nothing to measure; a measure is missing, so the rate stays\n"
+        );
         // Nobody listens at port 1.
         let words = "--min 0.1 --max 2 --probe http://127.0.0.1:1/";
-        Said::from(stage.hold(words).output().await.unwrap()).refused("the --probe http://127.0.0.1:1/ does not");
-        Said::from(stage.hold("--min 2 --max 2").output().await.unwrap()).refused("--min is not below --max");
+        Said::from(stage.hold(words).output().await.unwrap())
+            .refused("the --probe http://127.0.0.1:1/ does not");
+        Said::from(stage.hold("--min 2 --max 2").output().await.unwrap())
+            .refused("--min is not below --max");
         let dry = Said::from(stage.hold("--min 0.1 --max 2 --dry-run").output().await.unwrap());
-        let command = "usher ctl hold-rate main --latency-max-ms 60000 --every 1 --min 0.1 --max 2\n";
+        let command =
+            "usher ctl hold-rate main --latency-max-ms 60000 --every 1 --min 0.1 --max 2\n";
         assert_eq!(dry.ok(), command);
         assert_eq!(Said::from(stage.hold("--min 1").output().await.unwrap()).code, Some(2));
         assert!((stage.rate().await - 0.4).abs() < 1e-9);

@@ -11,7 +11,8 @@ async fn hall(app: &TestApp) -> i64 {
     let tiers = json!([{"name": "Stalls", "price": 500, "seats": ["1", "2", "3"]},
         {"name": "Box", "price": 900, "seats": ["L"]}]);
     let starts_at = app.unix_seconds() + 30 * 86_400;
-    let concert = json!({"title": "Requiem", "place": "Dome", "starts_at": starts_at, "tiers": tiers});
+    let concert =
+        json!({"title": "Requiem", "place": "Dome", "starts_at": starts_at, "tiers": tiers});
     let made = app.operator.send("POST", "/admin/concerts", concert).await.created();
     made["concert_id"].as_i64().unwrap()
 }
@@ -209,7 +210,8 @@ mod sqlite {
         let operator = shop.operator();
         operator.tune("main", json!({"mode": "paused", "message": "Soon"})).await;
         let tiers = json!([{"name": "all", "price": 1, "seats": ["1", "2"]}]);
-        let concert = json!({"title": "T", "place": "P", "starts_at": 2_000_000_000, "tiers": tiers});
+        let concert =
+            json!({"title": "T", "place": "P", "starts_at": 2_000_000_000, "tiers": tiers});
         operator.send("POST", "/admin/concerts", concert).await.created();
         let url = format!("http://{}", shop.admin);
         let dir = data.path().display().to_string();
@@ -220,8 +222,14 @@ mod sqlite {
         let said = open("--ramp 5 100 5m --message Welcome").await;
         assert_eq!(said.code, Some(0), "{said:?}");
         let queue = operator.queue("main").await;
-        assert_eq!((&queue["policy"]["mode"], &queue["policy"]["message"]), (&json!("open"), &json!("Welcome")));
-        assert_eq!(operator.get("/admin/queues/main/schedule").await.ok()["pending"][0]["ramp_seconds"], 300);
+        assert_eq!(
+            (&queue["policy"]["mode"], &queue["policy"]["message"]),
+            (&json!("open"), &json!("Welcome"))
+        );
+        assert_eq!(
+            operator.get("/admin/queues/main/schedule").await.ok()["pending"][0]["ramp_seconds"],
+            300
+        );
         assert_eq!(open("").await.code, Some(1), "it is open already");
         shop.stop().await;
     }
