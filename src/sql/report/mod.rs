@@ -185,13 +185,13 @@ impl Sql {
         queue_id: i64,
         now: i64,
     ) -> Result<(Vec<Minute>, usize), Error> {
-        let sql = "SELECT minute, count(turns) AS admitted, count(made) AS booked, count(paid) AS paid,
-                CAST(coalesce(sum(seats), 0) AS BIGINT) AS seats_sold, CAST(coalesce(sum(amount), 0) AS BIGINT) AS amount
+        let sql = "SELECT minute, sum(turns) AS admitted, sum(made) AS booked, sum(paid) AS paid,
+                CAST(sum(seats) AS BIGINT) AS seats_sold, CAST(sum(amount) AS BIGINT) AS amount
             FROM (
-                SELECT admitted_at / 60000 AS minute, 1 AS turns, NULL AS made, NULL AS paid, 0 AS seats, 0 AS amount
+                SELECT admitted_at / 60000 AS minute, 1 AS turns, 0 AS made, 0 AS paid, 0 AS seats, 0 AS amount
                 FROM turn WHERE queue_id = $1 AND admitted_at IS NOT NULL
-                UNION ALL SELECT made_at / 60000, NULL, 1, NULL, 0, 0 FROM booking WHERE queue_id = $1
-                UNION ALL SELECT paid_at / 60000, NULL, NULL, 1, seat_count, amount
+                UNION ALL SELECT made_at / 60000, 0, 1, 0, 0, 0 FROM booking WHERE queue_id = $1
+                UNION ALL SELECT paid_at / 60000, 0, 0, 1, seat_count, amount
                 FROM booking WHERE queue_id = $1 AND paid_at IS NOT NULL
             ) happened GROUP BY minute ORDER BY minute";
         let statement = self.statement(sql, [queue_id.into()]);
