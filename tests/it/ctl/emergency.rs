@@ -51,7 +51,8 @@ stories_on_postgres! {
             Said::from(pause.unwrap()).ok()
         };
         let (_, said) = tokio::join!(polling, pausing);
-        writeln!(std::io::stdout(), "{said}").unwrap();
+        let mut out = std::io::stdout();
+        writeln!(out, "{said}").unwrap();
         assert!(said.contains("main is paused, within "), "{said}");
         assert!(said.contains("; 0 later than a second after it"), "{said}");
 
