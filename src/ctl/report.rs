@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn a_sale_that_has_not_begun_is_a_report_as_well() {
         for body in [json!({}), json!({"minutes": [], "tiers": []})] {
-            assert!(page(&body).unwrap().ends_with("</html>\n"));
+            assert!(page(&body).unwrap().ends_with("</html>"));
             assert!(text(&body).contains("MINUTE"));
         }
     }
