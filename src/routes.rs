@@ -12,7 +12,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::app::App;
 use crate::http::edge::EdgeLayer;
 use crate::http::limits::OnRefusal;
-use crate::http::{check, edge, health, limits, openapi};
+use crate::http::{check, edge, health, limits, openapi, report};
 use crate::{booking, concert, pages, payment, queue};
 
 /// Requests of one kind served at once: money has room of its own, whatever the crowd does.
@@ -116,6 +116,7 @@ pub fn operators(app: App) -> Router {
             get(queue::http::draw::show).post(queue::http::draw::announce),
         )
         .route("/admin/queues/{name}/admit", post(queue::http::operators::admit))
+        .route("/admin/queues/{name}/report", get(report::report))
         .route("/admin/concerts", get(concert::http::admin_list).post(concert::http::create))
         .route("/admin/concerts/{id}", get(concert::http::admin_show).put(concert::http::change))
         .route("/admin/audit", get(queue::http::operators::audit))

@@ -13,6 +13,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::concert::Tier;
+use super::emergency::EmergencyPause;
+use super::hold::HoldRate;
 use super::schedule::Schedule;
 
 /// `usher ctl …`: operate a running Usher.
@@ -30,10 +32,10 @@ pub struct Ctl {
 /// Where the operators' listener is, and what opens it.
 #[derive(Debug, Args)]
 pub struct Reach {
-    /// The operators' listener.
-    #[arg(long, global = true, env = "USHER_ADMIN_URL", value_parser = base_url)]
-    #[arg(default_value = "http://127.0.0.1:8081")]
-    pub url: Url,
+    /// The operators' listener; of several instances, with commas, the first that is there.
+    #[arg(long = "url", global = true, env = "USHER_ADMIN_URL", value_name = "URL")]
+    #[arg(value_parser = base_url, value_delimiter = ',', default_value = "http://127.0.0.1:8081")]
+    pub urls: Vec<Url>,
     /// The operators' key. Better given in the environment, or left to the server's key file:
     /// other users of the machine can read a command line.
     #[arg(long, global = true, env = "USHER_ADMIN_KEY", hide_env_values = true)]
@@ -57,6 +59,17 @@ pub enum Output {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    #[command(flatten)]
+    Ask(Ask),
+    /// Lead the rate by latency and errors: up by a step while all is well, down by a share when it is not.
+    HoldRate(HoldRate),
+    /// Stop admission now, and look whether anybody is let in afterwards.
+    EmergencyPause(EmergencyPause),
+}
+
+/// What is one request.
+#[derive(Debug, Subcommand)]
+pub enum Ask {
     /// Queues: what waits, what is active, how fast it moves.
     #[command(subcommand)]
     Queues(Queues),
@@ -87,6 +100,15 @@ pub enum Command {
     Resume {
         #[arg(value_parser = queue_name)]
         name: String,
+    },
+    /// What became of a sale: people, turns, holds, money, and the rate by the minute. Exit code 1 when the books do not
+    /// add up.
+    Report {
+        #[arg(value_parser = queue_name)]
+        name: String,
+        /// Write it as a page with charts, too.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
     },
     /// Concerts: what is sold, and how much of it is left.
     #[command(subcommand)]
@@ -254,9 +276,9 @@ pub struct NewConcert {
 impl Ctl {
     pub(super) fn output(&self) -> Output {
         match &self.command {
-            Command::Policy(Policy::Show { etag: true, .. } | Policy::Set { etag: true, .. }) => {
-                Output::Etag
-            }
+            Command::Ask(Ask::Policy(
+                Policy::Show { etag: true, .. } | Policy::Set { etag: true, .. },
+            )) => Output::Etag,
             _ if self.json => Output::Json,
             _ => Output::Table,
         }

@@ -1,8 +1,10 @@
 //! Sends one request to the operators' listener and turns what comes back into an answer or one
 //! clear sentence.
 //!
-//! May not live here: what a command means, and retries: an operator decides whether to ask again.
+//! May not live here: what a command means, and retries: an operator decides whether to ask again. Another instance is
+//! asked only for what can be asked twice.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -16,12 +18,15 @@ use super::request::Request;
 use super::show;
 
 /// Above the server's own deadline of 30 s, so that its answer is heard.
-const DEADLINE: Duration = Duration::from_secs(35);
+pub const DEADLINE: Duration = Duration::from_secs(35);
 
 pub struct Api {
-    url: Url,
+    urls: Vec<Url>,
+    /// Which of them answered last: the next request begins there.
+    there: AtomicUsize,
     key: Key,
     client: Client,
+    deadline: Duration,
 }
 
 /// A success.
@@ -33,19 +38,44 @@ pub struct Answer {
 }
 
 impl Api {
-    pub fn new(reach: &Reach) -> anyhow::Result<Self> {
+    pub fn new(reach: &Reach, deadline: Duration) -> anyhow::Result<Self> {
         // The key goes to the address that was named and nowhere else: neither through a proxy nor
         // after a redirect.
         let client =
-            Client::builder().no_proxy().redirect(Policy::none()).timeout(DEADLINE).build()?;
-        Ok(Self { url: reach.url.clone(), key: key(reach)?, client })
+            Client::builder().no_proxy().redirect(Policy::none()).timeout(deadline).build()?;
+        let there = AtomicUsize::new(0);
+        Ok(Self { urls: reach.urls.clone(), there, key: key(reach)?, client, deadline })
     }
 
+    /// To the first instance; to the next one where nobody is there, or where nothing came back and asking twice does
+    /// no more than asking once.
     pub async fn send(&self, request: &Request) -> anyhow::Result<Answer> {
-        let unheard = |error| self.unheard(request, &error);
+        let mut unheard = anyhow!("no --url is given");
+        let first = self.there.load(Ordering::Relaxed);
+        for (index, url) in self.urls.iter().enumerate().cycle().skip(first).take(self.urls.len()) {
+            let error = match self.exchange(url, request).await {
+                Ok((status, headers, body)) => {
+                    self.there.store(index, Ordering::Relaxed);
+                    return answer(status, &headers, body);
+                }
+                Err(error) => error,
+            };
+            unheard = self.unheard(url, request, &error);
+            if !error.is_connect() && !request.can_be_repeated() {
+                break;
+            }
+        }
+        Err(unheard)
+    }
+
+    async fn exchange(
+        &self,
+        url: &Url,
+        request: &Request,
+    ) -> reqwest::Result<(StatusCode, HeaderMap, String)> {
         let mut call = self
             .client
-            .request(request.method.clone(), self.address(request))
+            .request(request.method.clone(), address(url, request))
             .bearer_auth(&self.key.0);
         if let Some(body) = &request.body {
             call = call.header(CONTENT_TYPE, "application/json").body(body.clone());
@@ -56,29 +86,14 @@ impl Api {
         if let Some(key) = &request.idempotency_key {
             call = call.header("Idempotency-Key", key);
         }
-        let response = call.send().await.map_err(unheard)?;
+        let response = call.send().await?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = response.text().await.map_err(unheard)?;
-        if status.is_success() {
-            let etag = headers.get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
-            return Ok(Answer { etag, body });
-        }
-        Err(refusal(status, &headers, &body))
-    }
-
-    fn address(&self, request: &Request) -> Url {
-        let mut url = self.url.clone();
-        url.set_path(&format!("{}{}", self.url.path().trim_end_matches('/'), request.path));
-        if !request.query.is_empty() {
-            url.query_pairs_mut().extend_pairs(&request.query);
-        }
-        url
+        Ok((status, headers, response.text().await?))
     }
 
     /// No answer arrived: why, which flag to look at, and whether the change may have been made
     /// all the same.
-    fn unheard(&self, request: &Request, error: &reqwest::Error) -> anyhow::Error {
-        let url = &self.url;
+    fn unheard(&self, url: &Url, request: &Request, error: &reqwest::Error) -> anyhow::Error {
         if error.is_connect() {
             let cause = root(error);
             return anyhow!(
@@ -90,7 +105,7 @@ impl Api {
             _ => "; whether the change was made is not known, so look before sending it again",
         };
         let cause = if error.is_timeout() {
-            format!("nothing within {} s", DEADLINE.as_secs())
+            format!("nothing within {} s", self.deadline.as_secs())
         } else {
             root(error)
         };
@@ -98,6 +113,23 @@ impl Api {
             "no answer from {url} ({cause}): see whether --url is the operators' listener{doubt}"
         )
     }
+}
+
+fn address(base: &Url, request: &Request) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}{}", base.path().trim_end_matches('/'), request.path));
+    if !request.query.is_empty() {
+        url.query_pairs_mut().extend_pairs(&request.query);
+    }
+    url
+}
+
+fn answer(status: StatusCode, headers: &HeaderMap, body: String) -> anyhow::Result<Answer> {
+    if !status.is_success() {
+        return Err(refusal(status, headers, &body));
+    }
+    let etag = headers.get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
+    Ok(Answer { etag, body })
 }
 
 fn key(reach: &Reach) -> anyhow::Result<Key> {

@@ -4,11 +4,14 @@
 //! box office (the server judges every value), and anything that reaches Redis or SQL.
 //!
 //! `args` is what may be typed, `request` turns it into one HTTP request, `client` sends it,
-//! `show` draws tables.
+//! `show` draws tables, `report` a sale. Only `hold` and `emergency` are more than one request.
 
 mod args;
 mod client;
 mod concert;
+mod emergency;
+mod hold;
+mod report;
 mod request;
 mod schedule;
 mod show;
@@ -19,28 +22,43 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 
 pub use args::Ctl;
-use args::{Command, Output};
+use args::{Ask, Command, Output};
 use client::{Answer, Api};
 
 /// Carries out one command. The error is one line for stderr: `code: detail` when the server
 /// refused.
 pub async fn run(ctl: Ctl) -> anyhow::Result<()> {
-    let api = Api::new(&ctl.reach)?;
     let output = ctl.output();
-    let request = request::of(&ctl.command)?;
-    let answer = api.send(&request).await?;
-    print(&text(&ctl.command, output, &answer)?)?;
-    match ctl.command {
-        Command::Check => verdict(&json(&answer)?),
+    match &ctl.command {
+        Command::Ask(ask) => once(&Api::new(&ctl.reach, client::DEADLINE)?, ask, output).await,
+        Command::HoldRate(wish) => hold::run(&Api::new(&ctl.reach, client::DEADLINE)?, wish).await,
+        Command::EmergencyPause(wish) => {
+            emergency::run(&Api::new(&ctl.reach, emergency::DEADLINE)?, wish).await
+        }
+    }
+}
+
+async fn once(api: &Api, ask: &Ask, output: Output) -> anyhow::Result<()> {
+    let answer = api.send(&request::of(ask)?).await?;
+    print(&text(ask, output, &answer)?)?;
+    match ask {
+        Ask::Check => verdict(&json(&answer)?),
+        Ask::Report { html, .. } => {
+            let report = json(&answer)?;
+            if let Some(file) = html {
+                report::write(file, &report)?;
+            }
+            verdict(&report["check"])
+        }
         _ => Ok(()),
     }
 }
 
-fn text(command: &Command, output: Output, answer: &Answer) -> anyhow::Result<String> {
+fn text(ask: &Ask, output: Output, answer: &Answer) -> anyhow::Result<String> {
     Ok(match output {
         Output::Json => answer.body.clone(),
         Output::Etag => answer.etag.clone().context("the server sent no ETag")?,
-        Output::Table => show::answer(command, &json(answer)?, answer.etag.as_deref()),
+        Output::Table => show::answer(ask, &json(answer)?, answer.etag.as_deref()),
     })
 }
 

@@ -5,7 +5,7 @@
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::args::{Command, Concerts, Draw, Policy, PolicyFlags, Queues};
+use super::args::{Ask, Concerts, Draw, Policy, PolicyFlags, Queues};
 use super::{concert, schedule};
 
 #[derive(Debug)]
@@ -20,26 +20,34 @@ pub struct Request {
     pub idempotency_key: Option<String>,
 }
 
-pub fn of(command: &Command) -> anyhow::Result<Request> {
-    Ok(match command {
-        Command::Queues(queues) => of_queues(queues),
-        Command::Policy(policy) => of_policy(policy),
-        Command::Schedule(schedule) => schedule::request(schedule),
-        Command::Draw(Draw::Show { name }) => read(format!("/admin/queues/{name}/draw")),
-        Command::Draw(Draw::Announce { name }) => {
+impl Request {
+    /// Whether it may be sent again without doing more than once: as HTTP has it, unless it depends on what was before.
+    pub fn can_be_repeated(&self) -> bool {
+        matches!(self.method, Method::GET | Method::PUT) && self.if_match.is_none()
+    }
+}
+
+pub fn of(ask: &Ask) -> anyhow::Result<Request> {
+    Ok(match ask {
+        Ask::Queues(queues) => of_queues(queues),
+        Ask::Policy(policy) => of_policy(policy),
+        Ask::Schedule(schedule) => schedule::request(schedule),
+        Ask::Draw(Draw::Show { name }) => read(format!("/admin/queues/{name}/draw")),
+        Ask::Draw(Draw::Announce { name }) => {
             Request { method: Method::POST, ..read(format!("/admin/queues/{name}/draw")) }
         }
-        Command::Admit { name, count, idempotency_key } => Request {
+        Ask::Admit { name, count, idempotency_key } => Request {
             idempotency_key: idempotency_key.clone(),
             ..write(Method::POST, format!("/admin/queues/{name}/admit"), &json!({"count": count}))
         },
-        Command::Pause { name } => mode(name, "paused"),
-        Command::Resume { name } => mode(name, "open"),
-        Command::Concerts(concerts) => of_concerts(concerts)?,
-        Command::Audit { queue, limit, before } => {
+        Ask::Pause { name } => mode(name, "paused"),
+        Ask::Resume { name } => mode(name, "open"),
+        Ask::Report { name, .. } => read(format!("/admin/queues/{name}/report")),
+        Ask::Concerts(concerts) => of_concerts(concerts)?,
+        Ask::Audit { queue, limit, before } => {
             paged("/admin/audit", queue.as_deref(), *limit, *before)
         }
-        Command::Check => read("/admin/check"),
+        Ask::Check => read("/admin/check"),
     })
 }
 
@@ -101,7 +109,7 @@ pub fn paged(
     }
 }
 
-fn mode(name: &str, mode: &str) -> Request {
+pub fn mode(name: &str, mode: &str) -> Request {
     write(Method::PUT, format!("/admin/queues/{name}/policy"), &json!({"mode": mode}))
 }
 
@@ -148,7 +156,7 @@ mod tests {
     use clap::{CommandFactory, Parser};
     use serde_json::{Value, json};
 
-    use super::super::args::{Ctl, Output};
+    use super::super::args::{Command, Ctl, Output};
     use super::Request;
 
     #[derive(Debug, Parser)]
@@ -162,7 +170,10 @@ mod tests {
     }
 
     fn request(line: &str) -> Request {
-        super::of(&parse(line).unwrap().command).unwrap()
+        match parse(line).unwrap().command {
+            Command::Ask(ask) => super::of(&ask).unwrap(),
+            more => panic!("not one request: {more:?}"),
+        }
     }
 
     fn body(line: &str) -> Value {
@@ -206,6 +217,7 @@ mod tests {
             ("ctl admit main 5", r#"POST /admin/queues/main/admit {"count":5}"#),
             ("ctl pause main", r#"PUT /admin/queues/main/policy {"mode":"paused"}"#),
             ("ctl resume main", r#"PUT /admin/queues/main/policy {"mode":"open"}"#),
+            ("ctl report main --html sale.html", "GET /admin/queues/main/report"),
             ("ctl concerts list", "GET /admin/concerts"),
             ("ctl concerts show 7", "GET /admin/concerts/7"),
             ("ctl concerts change 7 --place Hall", r#"PUT /admin/concerts/7 {"place":"Hall"}"#),
@@ -290,6 +302,14 @@ mod tests {
             "ctl schedule add main --at +1h --mode open --ramp 60",
             "ctl schedule cancel main",
             "ctl admit main -1",
+            "ctl emergency-pause",
+            "ctl emergency-pause main --all",
+            "ctl emergency-pause --all --resume",
+            "ctl hold-rate main --min 1",
+            "ctl hold-rate main --min 1 --max inf",
+            "ctl hold-rate main --min 1 --max 9 --keep 1",
+            "ctl hold-rate main --min 1 --max 9 --probe file:///etc/passwd",
+            "ctl hold-rate main --min 1 --max 9 --every 0",
             "ctl concerts create",
             "ctl concerts create --title T",
             "ctl concerts create hall.json --title T",

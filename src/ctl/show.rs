@@ -6,14 +6,15 @@
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
-use super::args::{Command, Concerts, Policy, Queues};
+use super::args::{Ask, Concerts, Policy, Queues};
+use super::report;
 use super::schedule::Schedule;
 
 /// A longer value makes a line of the audit unreadable; `--json` has all of it.
 const VALUE_CHARS_MAX: usize = 60;
 
 /// A column: its heading and where a row has its value (a JSON pointer).
-type Column = (&'static str, &'static str);
+pub type Column = (&'static str, &'static str);
 
 const QUEUES: [Column; 11] = [
     ("QUEUE", "/name"),
@@ -53,23 +54,22 @@ const CHECKED_QUEUES: [Column; 4] = [
     ("ADMITTED", "/admitted_total"),
 ];
 
-pub fn answer(command: &Command, body: &Value, etag: Option<&str>) -> String {
-    let text = match command {
-        Command::Queues(Queues::List) => rows(&body["queues"], &QUEUES),
-        Command::Queues(Queues::Show { .. } | Queues::Create { .. }) => fields(body),
-        Command::Policy(Policy::Show { .. } | Policy::Set { .. })
-        | Command::Pause { .. }
-        | Command::Resume { .. } => policy(body, etag),
-        Command::Concerts(Concerts::List) => rows(&body["concerts"], &CONCERTS),
-        Command::Concerts(Concerts::Show { .. } | Concerts::Change { .. }) => concert(body),
-        Command::Concerts(Concerts::Create(_)) | Command::Admit { .. } | Command::Draw(_) => {
-            fields(body)
-        }
-        Command::Schedule(Schedule::List { .. }) => schedule(body),
-        Command::Schedule(Schedule::Add { .. } | Schedule::Change { .. }) => fields(body),
-        Command::Schedule(Schedule::Cancel { entry, .. }) => format!("entry {entry} is cancelled"),
-        Command::Audit { .. } => audit(body),
-        Command::Check => check(body),
+pub fn answer(ask: &Ask, body: &Value, etag: Option<&str>) -> String {
+    let text = match ask {
+        Ask::Queues(Queues::List) => rows(&body["queues"], &QUEUES),
+        Ask::Queues(Queues::Show { .. } | Queues::Create { .. }) => fields(body),
+        Ask::Policy(Policy::Show { .. } | Policy::Set { .. })
+        | Ask::Pause { .. }
+        | Ask::Resume { .. } => policy(body, etag),
+        Ask::Concerts(Concerts::List) => rows(&body["concerts"], &CONCERTS),
+        Ask::Concerts(Concerts::Show { .. } | Concerts::Change { .. }) => concert(body),
+        Ask::Concerts(Concerts::Create(_)) | Ask::Admit { .. } | Ask::Draw(_) => fields(body),
+        Ask::Report { .. } => report::text(body),
+        Ask::Schedule(Schedule::List { .. }) => schedule(body),
+        Ask::Schedule(Schedule::Add { .. } | Schedule::Change { .. }) => fields(body),
+        Ask::Schedule(Schedule::Cancel { entry, .. }) => format!("entry {entry} is cancelled"),
+        Ask::Audit { .. } => audit(body),
+        Ask::Check => check(body),
     };
     // A table pads its last column too.
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
@@ -97,7 +97,7 @@ fn concert(body: &Value) -> String {
     format!("{table}\n\n{}", rows(&body["tiers"], &TIERS))
 }
 
-fn check(body: &Value) -> String {
+pub fn check(body: &Value) -> String {
     let verdict = if body["ok"] == true { "all checks hold" } else { "SOMETHING DOES NOT ADD UP" };
     let (checks, queues) = (rows(&body["checks"], &CHECKS), rows(&body["queues"], &CHECKED_QUEUES));
     format!("{checks}\n\n{queues}\n\n{verdict}")
@@ -161,7 +161,7 @@ fn short(value: &Value) -> String {
 }
 
 /// Every field of an object, those of an object within it (the policy) below, indented.
-fn fields(body: &Value) -> String {
+pub fn fields(body: &Value) -> String {
     let mut table = pairs();
     let mut later = Vec::new();
     for (name, value) in body.as_object().into_iter().flatten() {
@@ -181,7 +181,7 @@ fn fields(body: &Value) -> String {
     table.to_string()
 }
 
-fn rows<const N: usize>(items: &Value, columns: &[Column; N]) -> String {
+pub fn rows<const N: usize>(items: &Value, columns: &[Column; N]) -> String {
     let mut table = headed(columns.map(|(heading, _)| heading));
     for item in list(items) {
         table.add_row(columns.map(|(_, pointer)| at(item, pointer)));

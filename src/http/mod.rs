@@ -13,3 +13,4 @@ pub mod openapi;
 pub mod page;
 mod refusals;
 pub mod reply;
+pub mod report;

@@ -20,7 +20,7 @@ use super::links::links;
 use super::page::Page;
 use super::refusals::refusals;
 use super::reply::{status, status_for_proxy};
-use super::{check, health};
+use super::{check, health, report};
 use crate::{booking, concert, payment, queue};
 
 /// Every route of both listeners.
@@ -47,7 +47,7 @@ use crate::{booking, concert, payment, queue};
         queue::http::schedule::cancel,
         queue::http::draw::look, queue::http::draw::show, queue::http::draw::announce,
         concert::http::admin_list, concert::http::admin_show, concert::http::create, concert::http::change,
-        check::check,
+        check::check, report::report,
     ),
     components(schemas(super::reply::Problem)),
     servers((url = "/", description = "Buyers: `USHER_LISTEN`")),

@@ -63,7 +63,7 @@ fn of_rules(operation: &str) -> &'static [Code] {
             Forbidden,
         ],
         "create_queue" => &[QueueExists],
-        "get_queue" | "get_policy" => &[QueueNotFound],
+        "get_queue" | "get_policy" | "get_report" => &[QueueNotFound],
         "tune_policy" | "patch_policy" => &[QueueNotFound, PolicyChanged],
         "list_schedule" => &[QueueNotFound],
         "add_to_schedule" => &[QueueNotFound, ScheduleFull],

@@ -91,12 +91,7 @@ const CHECKS: &[(&str, &str, &str)] = &[
 impl Sql {
     /// Asks everything of one moment.
     pub async fn check(&self, now: i64) -> Result<Report, Error> {
-        let moment = self.begin_snapshot().await?;
-        if self.is_postgres() {
-            let patience = STATEMENT_TIMEOUT.as_millis();
-            let patience = format!("SET LOCAL statement_timeout = {patience}");
-            moment.execute_unprepared(&patience).await.map_err(from_db)?;
-        }
+        let moment = self.begin_patient_snapshot().await?;
         let mut checks = Vec::with_capacity(CHECKS.len());
         for (id, what, sql) in CHECKS {
             let values = if sql.contains("$1") { vec![now.into()] } else { Vec::new() };
@@ -111,6 +106,17 @@ impl Sql {
         }
         let queues = self.check_queues(&moment).await?;
         Ok(Report { ok: checks.iter().all(|check| check.violations == 0), checks, queues })
+    }
+
+    /// One moment, for statements that read whole tables.
+    pub(super) async fn begin_patient_snapshot(&self) -> Result<DatabaseTransaction, Error> {
+        let moment = self.begin_snapshot().await?;
+        if self.is_postgres() {
+            let patience = STATEMENT_TIMEOUT.as_millis();
+            let patience = format!("SET LOCAL statement_timeout = {patience}");
+            moment.execute_unprepared(&patience).await.map_err(from_db)?;
+        }
+        Ok(moment)
     }
 
     /// Counts how many turns were open at once, by going through their beginnings and ends in order.

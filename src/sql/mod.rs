@@ -6,6 +6,7 @@ pub mod audit;
 pub mod check;
 pub mod entity;
 mod look;
+pub mod report;
 pub mod rows;
 pub mod writer;
 

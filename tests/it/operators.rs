@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::bad_input as wire;
 use crate::harness::*;
 
-const ROUTES: [(&str, &str); 11] = [
+const ROUTES: [(&str, &str); 12] = [
     ("GET", "/admin/queues"),
     ("GET", "/admin/queues/main"),
     ("PUT", "/admin/queues/main/policy"),
@@ -13,6 +13,7 @@ const ROUTES: [(&str, &str); 11] = [
     ("POST", "/admin/queues/main/schedule"),
     ("DELETE", "/admin/queues/main/schedule/1"),
     ("POST", "/admin/queues/main/admit"),
+    ("GET", "/admin/queues/main/report"),
     ("GET", "/admin/concerts"),
     ("GET", "/admin/audit"),
     ("GET", "/admin/check"),

@@ -21,7 +21,7 @@ pub use identity::{ED25519_PUBLIC, Idp, JwtApp, forge, number_of};
 pub use listener::Listener;
 pub use people::{Buyer, Operator};
 pub use servers::{Database, PrivateRedis};
-pub use shop::{Shop, serve, signal};
+pub use shop::{ADMIN_KEY, Shop, serve, signal};
 pub use wire::Wire;
 
 pub use futures_util::future::join_all;

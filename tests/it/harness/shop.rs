@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::{Buyer, Http, Operator};
 
-const ADMIN_KEY: &str = "the-key-of-the-operators-in-tests-0123456789";
+pub const ADMIN_KEY: &str = "the-key-of-the-operators-in-tests-0123456789";
 
 /// `usher serve` on this directory, with these settings and none of the machine's.
 pub fn serve<'a>(data: &Path, settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Child {

@@ -1,16 +1,19 @@
-//! `usher ctl` and `scripts/tune-rate` as an operator or a script uses them: the real programs, as
+//! `usher ctl` and the operators' scripts as an operator or a script uses them: the real programs, as
 //! processes, against a running server. What each request means is told in `tune.rs` and
 //! `operators.rs`.
 
+mod emergency;
+mod hold;
+mod sale;
+
 use std::process::{Output, Stdio};
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::Command;
 
 use crate::harness::*;
 
 const USHER: &str = env!("CARGO_BIN_EXE_usher");
-const TUNE_RATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/tune-rate");
 const POLICY: &str = "/admin/queues/main/policy";
 
 /// What a program said, and how it ended.
@@ -52,12 +55,17 @@ impl From<Output> for Said {
 
 /// A program that knows where this server is, and nothing of the machine's own settings.
 fn program(app: &TestApp, path: &str, words: &str) -> Command {
+    let (key, data) = (app.setting("USHER_ADMIN_KEY"), app.setting("USHER_DATA_DIR"));
+    program_at(app.operator.http.address(), (key, data), path, words)
+}
+
+fn program_at(url: &str, (key, data): (&str, &str), path: &str, words: &str) -> Command {
     let mut command = Command::new(path);
     command
         .args(words.split_whitespace())
-        .env("USHER_ADMIN_URL", app.operator.http.address())
-        .env("USHER_ADMIN_KEY", app.setting("USHER_ADMIN_KEY"))
-        .env("USHER_DATA_DIR", app.setting("USHER_DATA_DIR"))
+        .env("USHER_ADMIN_URL", url)
+        .env("USHER_ADMIN_KEY", key)
+        .env("USHER_DATA_DIR", data)
         .env("USHER_BIN", USHER)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -72,7 +80,26 @@ async fn ctl(app: &TestApp, words: &str) -> Said {
 }
 
 async fn tune_rate(app: &TestApp, words: &str) -> Said {
-    program(app, TUNE_RATE, words).output().await.unwrap().into()
+    script(app, "tune-rate", words).await
+}
+
+/// One of `scripts/` with these words.
+async fn script(app: &TestApp, name: &str, words: &str) -> Said {
+    program(app, &path_of(name), words).output().await.unwrap().into()
+}
+
+fn path_of(script: &str) -> String {
+    format!("{}/scripts/{script}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Reads on to a line that says this.
+async fn line_with<R: AsyncBufRead + Unpin>(lines: &mut Lines<R>, what: &str) -> String {
+    loop {
+        let line = lines.next_line().await.unwrap().unwrap_or_else(|| panic!("nobody said {what}"));
+        if line.contains(what) {
+            return line;
+        }
+    }
 }
 
 async fn rate(app: &TestApp) -> Value {
@@ -277,7 +304,7 @@ stories! {
     }
 
     async fn a_ramp_yields_to_another_operator(app: &TestApp) {
-        let mut ramp = program(app, TUNE_RATE, "ramp 10 100 90s").spawn().unwrap();
+        let mut ramp = program(app, &path_of("tune-rate"), "ramp 10 100 90s").spawn().unwrap();
         let mut lines = BufReader::new(ramp.stdout.take().unwrap()).lines();
         assert!(lines.next_line().await.unwrap().unwrap().contains("step 0 of 90"));
         app.operator.tune("main", json!({"rate_per_second": 3})).await;
