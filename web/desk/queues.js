@@ -49,12 +49,23 @@
     return Math.min(queue.session_seconds, Math.max(1, inside * (last.time - first.time) / admitted));
   }
 
-  /** What a rate and a cap come to: how many go in a second, how many are inside, and what binds. */
-  function pace(rate, cap, queue, seconds) {
+  /**
+   * What a rate and a cap come to for those who wait now. Inside, people go as fast as they stay short: at first the
+   * rate alone lets people in, and once the room is full, as many as go. In seconds: until the last of them is let in.
+   */
+  function pace(rate, cap, queue, stays) {
     const scarce = queue.active_allowed < Math.min(cap, queue.active_max);
     const room = scarce ? queue.active_allowed : cap;
-    const binds = rate * seconds <= room ? 'rate' : scarce ? 'seats' : 'cap';
-    return { flow: Math.min(rate, room / seconds), inside: Math.min(room, rate * seconds), binds };
+    const { waiting, active } = queue;
+    // Where the number of people inside leads if nothing else bounds it, and when it gets to the room on its way there.
+    const leads = rate * stays;
+    const full = active >= room ? 0 : leads <= room ? Infinity : stays * Math.log((leads - active) / (leads - room));
+    const free = waiting / rate;
+    if (rate > 0 && free <= full) {
+      return { last: free, binds: 'rate', inside: Math.min(room, leads + (active - leads) * Math.exp(-free / stays)) };
+    }
+    const flow = Math.min(rate, room / stays);
+    return { last: full + (waiting - rate * full) / flow, binds: flow === rate ? 'rate' : scarce ? 'seats' : 'cap', inside: Math.min(room, leads) };
   }
 
   // Colours are the page's own, read anew with each drawing: day and night have others.
@@ -72,13 +83,13 @@
 
   function draw(frame, series) {
     const box = frame.querySelector('[role=img]');
-    const clock = at => new Date(at * 1_000).toLocaleTimeString(lang, { hour: '2-digit', minute: '2-digit' });
+    const clock = at => new Date(at * 1_000).toLocaleTimeString(lang, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
     const axis = { stroke: colour('--soft'), grid: { stroke: colour('--line'), width: 1 }, ticks: { show: false } };
     const plot = new uPlot({
       width: box.clientWidth, height: PLOT_HEIGHT, legend: { show: false }, cursor: { show: false },
       scales: { x: { range: (_, from, to) => [(to ?? WINDOW_SECONDS) - WINDOW_SECONDS, to ?? WINDOW_SECONDS] }, y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },
       axes: [
-        { ...axis, values: (_, ticks) => ticks.map(clock), space: 70 },
+        { ...axis, values: (_, ticks) => ticks.map(clock), space: 45, size: 28 },
         { ...axis, values: (_, ticks) => ticks.map(tick => number(tick, 1)), size: 56 },
       ],
       series: [{}, ...series.map(({ of, ...drawn }) => ({ ...drawn, points: { show: false } }))],
@@ -194,14 +205,15 @@
     get preview() {
       const { queue, rate, cap } = this;
       if (!queue || !Number.isFinite(rate) || !Number.isFinite(cap)) return '';
-      const seconds = stay(seen.get(this.name), queue);
-      const after = pace(rate, cap, queue, seconds);
-      const before = pace(queue.rate_per_second, queue.active_max, queue, seconds);
-      const wait = ({ flow }) => flow > 0 ? say(words.in_about, { time: span(queue.waiting / flow) }) : words.never;
+      const stays = stay(seen.get(this.name), queue);
+      const after = pace(rate, cap, queue, stays);
+      const before = pace(queue.rate_per_second, queue.active_max, queue, stays);
+      const wait = ({ last }) => Number.isFinite(last) ? say(words.in_about, { time: span(last) }) : words.never;
       const last = queue.waiting === 0 ? words.nobody_waits
         : say(this.isEdited ? words.last_instead : words.last, { waiting: number(queue.waiting), after: wait(after), before: wait(before) });
-      const inside = say(words.inside[after.binds], { inside: number(Math.round(after.inside)), cap: number(cap), stay: span(seconds) });
-      return `${last} ${inside}`;
+      const inside = say(words.inside[after.binds], { inside: number(Math.round(after.inside)), cap: number(cap), stay: span(stays) });
+      const stands = queue.mode === 'paused' || queue.mode === 'closed';
+      return [...(stands ? [words.once_open] : []), last, inside].join(' ');
     },
 
     // What an operator may do.
