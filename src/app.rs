@@ -9,15 +9,17 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{Identities, QueueToken, Tokens};
+use crate::auth::{Desk, Identities, QueueToken, Tokens};
 use crate::booking::Bookings;
 use crate::clock::{Clock, SKEW_MS_MAX};
 use crate::concert::{Concerts, CreateConcert, CreateRows, CreateSeats, CreateTier};
 use crate::config::{Config, RedisConfig};
 use crate::embedded::PrivateRedis;
 use crate::error::{Code, Error};
+use crate::http::figures::Telling;
 use crate::http::health::Looks;
 use crate::http::limits::{Limits, room};
+use crate::http::measure::Measurements;
 use crate::ids::{QueueName, UserId};
 use crate::pages::Pages;
 use crate::payment::Payments;
@@ -54,10 +56,14 @@ pub struct Parts {
     pub config: Config,
     pub clock: Clock,
     pub tokens: Tokens,
+    pub desk: Desk,
     /// `None`: everybody is who he says (`open`).
     pub identities: Option<Identities>,
     pub limits: Arc<Limits>,
     pub looks: Looks,
+    /// What buyers' requests cost.
+    pub measured: Arc<Measurements>,
+    pub figures: Telling,
     pub pages: Pages,
     pub sql: Sql,
     pub redis: Redis,
@@ -130,9 +136,12 @@ impl App {
             booking,
             payment,
             tokens: Tokens::new(&config.auth),
+            desk: Desk::new(&config.auth.admin_key),
             identities,
             limits: Arc::new(Limits::new(&config.http)),
             looks: Looks::default(),
+            measured: Arc::default(),
+            figures: Telling::default(),
             pages: Pages::new(&config.pages)?,
             config,
             clock,
