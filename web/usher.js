@@ -52,9 +52,12 @@ const usher = (() => {
   const words = JSON.parse(document.getElementById('words').textContent);
   const say = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
+  // Making one takes longer than using it, and a hall has many prices to tell.
+  const formats = {};
+
   /** Money is told in minor units: 15000 is ₩15,000 or $150.00. */
   function money(amount, currency) {
-    const format = new Intl.NumberFormat(lang, { style: 'currency', currency });
+    const format = formats[currency] ??= new Intl.NumberFormat(lang, { style: 'currency', currency });
     return format.format(amount / 10 ** format.resolvedOptions().maximumFractionDigits);
   }
 

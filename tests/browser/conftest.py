@@ -29,9 +29,9 @@ def operator(method, path, body=None):
 PRICE = 12_000
 
 
-def concert(queue, rows=("A", "B", "C"), per_row=8):
+def concert(queue, rows=("A", "B", "C"), per_row=8, tiers=None):
     """A concert of its own for a story, sold by its queue."""
-    tiers = [{"name": "stalls", "price": PRICE, "seats": {"rows": list(rows), "per_row": per_row}}]
+    tiers = tiers or [{"name": "stalls", "price": PRICE, "seats": {"rows": list(rows), "per_row": per_row}}]
     told = {"title": "A Night", "place": "The Hall", "starts_at": int(time.time()) + 86_400, "queue": queue.name}
     return operator("POST", "/admin/concerts", {**told, "tiers": tiers})["concert_id"]
 
