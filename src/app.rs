@@ -53,6 +53,7 @@ pub struct Parts {
     pub payment: Payments,
     pub config: Config,
     pub clock: Clock,
+    pub started_at: i64,
     pub tokens: Tokens,
     /// `None`: everybody is who he says (`open`).
     pub identities: Option<Identities>,
@@ -135,6 +136,7 @@ impl App {
             looks: Looks::default(),
             pages: Pages::new(&config.pages)?,
             config,
+            started_at: clock.now_ms(),
             clock,
             sql,
             redis,

@@ -40,6 +40,7 @@ pub fn of(command: &Command) -> anyhow::Result<Request> {
             paged("/admin/audit", queue.as_deref(), *limit, *before)
         }
         Command::Check => read("/admin/check"),
+        Command::Health => read("/admin/health"),
     })
 }
 
@@ -211,6 +212,7 @@ mod tests {
             ("ctl concerts change 7 --place Hall", r#"PUT /admin/concerts/7 {"place":"Hall"}"#),
             ("ctl audit", "GET /admin/audit"),
             ("ctl check", "GET /admin/check"),
+            ("ctl health", "GET /admin/health"),
         ] {
             assert_eq!(sent(line), expected, "{line}");
         }
