@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{Identities, QueueToken, Tokens};
+use crate::auth::{Desk, Identities, QueueToken, Tokens};
 use crate::booking::Bookings;
 use crate::clock::{Clock, SKEW_MS_MAX};
 use crate::concert::{Concerts, CreateConcert, CreateRows, CreateSeats, CreateTier};
@@ -55,6 +55,7 @@ pub struct Parts {
     pub clock: Clock,
     pub started_at: i64,
     pub tokens: Tokens,
+    pub desk: Desk,
     /// `None`: everybody is who he says (`open`).
     pub identities: Option<Identities>,
     pub limits: Arc<Limits>,
@@ -131,6 +132,7 @@ impl App {
             booking,
             payment,
             tokens: Tokens::new(&config.auth),
+            desk: Desk::new(&config.auth.admin_key),
             identities,
             limits: Arc::new(Limits::new(&config.http)),
             looks: Looks::default(),

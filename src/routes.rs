@@ -92,6 +92,12 @@ pub fn public(app: App) -> Router {
 /// What operators reach, on a listener of their own.
 pub fn operators(app: App) -> Router {
     let router = Router::new()
+        .route("/admin", get(pages::http::desk::show))
+        .route(
+            "/admin/session",
+            post(pages::http::desk::sign_in).merge(delete(pages::http::desk::sign_out)),
+        )
+        .route("/assets/{*name}", get(pages::http::asset))
         .route("/admin/queues", get(queue::http::operators::list))
         .route(
             "/admin/queues/{name}",

@@ -1,6 +1,8 @@
-//! Who is asking: queue tokens that we sign ourselves, identity tokens of a provider, and the operators' key.
+//! Who is asking: queue tokens that we sign ourselves, identity tokens of a provider, the operators' key and the sessions
+//! that it opens.
 //! The only folder that knows `jsonwebtoken`. It reads no header and asks no machine.
 
+mod desk;
 mod provider;
 mod rotation;
 
@@ -13,6 +15,7 @@ use crate::config::{self, AuthConfig, KeyState, TokenKey};
 use crate::error::{Code, Error};
 use crate::ids::{Epoch, QueueName, QueueNumber, UserId};
 
+pub use desk::{DESK_SECONDS, Desk};
 pub use provider::{CHARGE_SCOPE, Caller, Identities};
 use rotation::Rotating;
 

@@ -6,6 +6,7 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, JwkSet, KeyAlgorithm
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 
+use super::desk::DESK_TOKEN_TYPE;
 use super::rotation::Rotating;
 use super::{QUEUE_TOKEN_TYPE, check_times, decoded, invalid, malformed};
 use crate::config::Identity;
@@ -85,7 +86,7 @@ impl Identities {
         decoded(claims)?;
         URL_SAFE_NO_PAD.decode(signature).map_err(|_| malformed())?;
         let header = jsonwebtoken::decode_header(token).map_err(|_| invalid())?;
-        if header.typ.as_deref() == Some(QUEUE_TOKEN_TYPE) {
+        if matches!(header.typ.as_deref(), Some(QUEUE_TOKEN_TYPE | DESK_TOKEN_TYPE)) {
             return Err(invalid());
         }
         let fits = |(kid, _, algorithm): &&NamedKey| {

@@ -8,13 +8,14 @@ use cookie::Cookie;
 use utoipa::IntoParams;
 
 use crate::app::App;
-use crate::auth::{Caller, QueueToken, same_secret};
+use crate::auth::{Caller, QueueToken};
 use crate::error::{Code, Error};
 use crate::ids::{BookingId, ConcertId, EntryId, IdempotencyKey, QueueName, UserId, whole_number};
 
 use super::reply::status;
 
-pub use super::json::{AdminJson, Body, Json, parse_json};
+pub use super::json::{AdminJson, Body, Form, Json, parse_json};
+pub use super::operator::Operator;
 
 /// Entries of one page of a list, and the default.
 const LIMIT_MAX: u64 = 500;
@@ -229,7 +230,7 @@ impl FromRequestParts<App> for TokenOrCookie {
         if let Some(token) = MaybeTokenAuth::from_request_parts(parts, app).await?.0 {
             return Ok(Self(token));
         }
-        let token = token_cookie(&parts.headers).ok_or_else(|| {
+        let token = cookie(&parts.headers, TOKEN_COOKIE).ok_or_else(|| {
             let detail = "send the queue token in `Token-Auth` or in the cookie `usher_token`";
             Error::refused(Code::TokenMissing, detail)
         })?;
@@ -246,7 +247,7 @@ impl FromRequestParts<App> for Cookied {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
-        let Some(sent) = token_cookie(&parts.headers) else { return Ok(Self(None)) };
+        let Some(sent) = cookie(&parts.headers, TOKEN_COOKIE) else { return Ok(Self(None)) };
         match app.verify(&sent).await {
             Ok(token) => {
                 count(parts, app, token.user)?;
@@ -258,11 +259,12 @@ impl FromRequestParts<App> for Cookied {
     }
 }
 
-fn token_cookie(headers: &HeaderMap) -> Option<String> {
+/// What a browser has under this name.
+pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     let sent = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut cookies = sent.flat_map(Cookie::split_parse).filter_map(Result::ok);
-    let token = cookies.find(|cookie| cookie.name() == TOKEN_COOKIE)?;
-    Some(token.value().to_owned())
+    let found = cookies.find(|cookie| cookie.name() == name)?;
+    Some(found.value().to_owned())
 }
 
 /// The identity behind the request; in `open` mode everybody is who he says.
@@ -337,25 +339,6 @@ impl FromRequestParts<App> for Owner {
     }
 }
 
-/// Somebody who may tune: he has the operators' key.
-pub struct Operator(pub &'static str);
-
-impl FromRequestParts<App> for Operator {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
-        let key = bearer(&parts.headers)?.unwrap_or_default();
-        if same_secret(key, app.config.auth.admin_key.expose()) {
-            Ok(Self("operator"))
-        } else {
-            Err(Error::refused(
-                Code::Unauthenticated,
-                "send the operators' key in `Authorization: Bearer`",
-            ))
-        }
-    }
-}
-
 /// The client's name for what it intends, if it gave one.
 #[derive(IntoParams)]
 #[into_params(names("Idempotency-Key"), parameter_in = Header)]
@@ -378,7 +361,7 @@ impl<S: Send + Sync> FromRequestParts<S> for MaybeKey {
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Error> {
+pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Error> {
     let sent = single(headers, "authorization")?;
     Ok(sent
         .and_then(|value| value.split_once(' '))

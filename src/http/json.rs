@@ -1,9 +1,9 @@
-//! Bodies: bounded in size, time and depth, strictly JSON, strictly of the shape that is asked for. No header decides
-//! here who somebody is; that is `extract.rs`.
+//! Bodies: bounded in size, time and depth, strictly JSON, strictly of the shape that is asked for, or a form of a page.
+//! No header decides here who somebody is; that is `extract.rs`.
 
 use std::time::Duration;
 
-use axum::body::HttpBody;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequest, OptionalFromRequest, Request};
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -62,8 +62,30 @@ impl<T: Body, S: Send + Sync> OptionalFromRequest<S> for AdminJson<T> {
     }
 }
 
+/// What a page's form sent.
+pub struct Form(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequest<S> for Form {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Error> {
+        let bytes = read(request, BODY_BYTES_MAX).await?;
+        Ok(Self(url::form_urlencoded::parse(&bytes).into_owned().collect()))
+    }
+}
+
+impl Form {
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
 async fn read_json<T: Body>(request: Request, bytes_max: usize) -> Result<T, Error> {
     check_media_type(request.headers())?;
+    parse_json(&read(request, bytes_max).await?)
+}
+
+async fn read(request: Request, bytes_max: usize) -> Result<Bytes, Error> {
     let too_large =
         || Error::refused(Code::PayloadTooLarge, format!("a body is at most {bytes_max} bytes"));
     let announced = request
@@ -74,15 +96,12 @@ async fn read_json<T: Body>(request: Request, bytes_max: usize) -> Result<T, Err
         return Err(too_large());
     }
     let body = Limited::new(request.into_body(), bytes_max).collect();
-    let bytes = match tokio::time::timeout(BODY_TIMEOUT, body).await {
-        Err(_) => {
-            return Err(Error::refused(Code::RequestTimeout, "the body did not arrive in time"));
-        }
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
-        Ok(Err(_)) => return Err(Error::refused(Code::InvalidJson, "the body broke off")),
-        Ok(Ok(body)) => body.to_bytes(),
-    };
-    parse_json(&bytes)
+    match tokio::time::timeout(BODY_TIMEOUT, body).await {
+        Err(_) => Err(Error::refused(Code::RequestTimeout, "the body did not arrive in time")),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Error::refused(Code::InvalidJson, "the body broke off")),
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+    }
 }
 
 /// First whether it is JSON at all, then whether it is what was asked for.

@@ -10,6 +10,7 @@ pub mod limits;
 mod links;
 mod measure;
 pub mod openapi;
+pub mod operator;
 pub mod page;
 mod refusals;
 pub mod reply;

@@ -83,7 +83,11 @@ impl Modify for Schemes {
             let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
             SecurityScheme::Http(scheme.description(Some(description)).build())
         };
-        components.add_security_scheme("operator", bearer("`USHER_ADMIN_KEY`"));
+        let operator = bearer(
+            "`USHER_ADMIN_KEY`. The desk's pages have the cookie `usher_desk` instead, and send `X-Usher-Desk: 1` with every \
+             change.",
+        );
+        components.add_security_scheme("operator", operator);
         let identity = bearer("in `jwt` mode: a token of the identity provider");
         components.add_security_scheme("identity", identity);
         let token = ApiKeyValue::with_description("Token-Auth", "`token_id` of a join");

@@ -84,7 +84,7 @@ pub fn refusals(path: &str, operation: &Operation, writes: bool) -> Vec<Code> {
     codes.extend(of_rules(operation.operation_id.as_deref().unwrap_or_default()));
     codes.extend(of_path(path));
     codes.extend(of_parameters(operation));
-    codes.extend(of_security(operation));
+    codes.extend(of_security(operation, writes));
     if operation.request_body.is_some() {
         codes.extend([InvalidJson, InvalidField, PayloadTooLarge, RequestTimeout]);
         codes.extend([UnsupportedMediaType, UnsupportedEncoding]);
@@ -121,7 +121,7 @@ fn of_parameters(operation: &Operation) -> Vec<Code> {
     codes.copied().collect()
 }
 
-fn of_security(operation: &Operation) -> Vec<Code> {
+fn of_security(operation: &Operation, writes: bool) -> Vec<Code> {
     let mut codes = Vec::new();
     let needed = serde_json::to_string(&operation.security).unwrap_or_default();
     let bad_token = [DuplicateHeader, TokenMalformed, TokenInvalid, TokenExpired];
@@ -135,6 +135,8 @@ fn of_security(operation: &Operation) -> Vec<Code> {
     }
     if needed.contains("operator") {
         codes.extend([DuplicateHeader, InvalidHeader, Unauthenticated]);
+        // With a session of the desk instead of the key.
+        codes.extend(writes.then_some(Forbidden));
     }
     codes
 }

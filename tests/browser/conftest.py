@@ -12,8 +12,9 @@ import pytest
 URL, ADMIN_URL, ADMIN_KEY = (os.environ[name] for name in ("USHER_URL", "USHER_ADMIN_URL", "USHER_ADMIN_KEY"))
 PICTURES = Path("var/browser")
 WIDTHS = (360, 1280)
-# A browser reports every refusal to the console. A line that takes nobody and a turn that is over, a seat that is gone are part of the stories.
-REFUSED, EXPECTED = "Failed to load resource", (403, 409, 410)
+# A browser reports every refusal to the console. A wrong key, a line that takes nobody, a turn that is over, a seat that is gone and a
+# change that came too late are part of the stories.
+REFUSED, EXPECTED = "Failed to load resource", (401, 403, 409, 410, 412)
 numbers = count(1)
 
 
@@ -73,7 +74,7 @@ def open_page(new_context):
                 and wrong.append(f"{said.type}: {said.text}"))
         page.on("response", lambda answer: answer.status >= 400 and answer.status not in EXPECTED
                 and wrong.append(f"{answer.status}: {answer.url}"))
-        page.on("request", lambda request: request.url.startswith((URL, "data:")) or wrong.append(request.url))
+        page.on("request", lambda request: request.url.startswith((URL, ADMIN_URL, "data:")) or wrong.append(request.url))
         return page
 
     def open_page(address, context=None, **options):

@@ -1,5 +1,7 @@
 //! The pages over HTTP. A page looks like anybody who asks the API does: what it may show, the token decides.
 
+pub mod desk;
+
 use axum::extract::{Path as Name, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -189,22 +191,27 @@ impl<'a> Visit<'a> {
 
     /// A page, or what went wrong as one. The edge logs the error, and adds when to come again.
     fn answer(&self, page: Result<String, Error>) -> Response {
-        let (mut response, html) = match page {
-            Ok(html) => (StatusCode::OK.into_response(), html),
+        match page {
+            Ok(html) => filled(StatusCode::OK.into_response(), html),
             Err(error) => {
                 let code = error.code();
                 let html = self.page("problem.html", json!({"code": code}));
-                (error.into_response(), html.unwrap_or_else(|_| status(code).to_string()))
+                let html = html.unwrap_or_else(|_| status(code).to_string());
+                filled(error.into_response(), html)
             }
-        };
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT));
-        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        headers.insert(header::VARY, HeaderValue::from_static("accept-language, cookie"));
-        *response.body_mut() = html.into();
-        response
+        }
     }
+}
+
+/// A response that is a page.
+fn filled(mut response: Response, html: String) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::VARY, HeaderValue::from_static("accept-language, cookie"));
+    *response.body_mut() = html.into();
+    response
 }
 
 fn refresh_seconds(place: &Place) -> i64 {

@@ -1,0 +1,4 @@
+// The tab `audit`.
+'use strict';
+
+desk.tab('audit', () => ({}));

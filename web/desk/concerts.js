@@ -1,0 +1,4 @@
+// The tab `concerts`.
+'use strict';
+
+desk.tab('concerts', () => ({}));

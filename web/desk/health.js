@@ -1,0 +1,4 @@
+// The tab `health`.
+'use strict';
+
+desk.tab('health', () => ({}));

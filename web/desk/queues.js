@@ -1,0 +1,4 @@
+// The tab `queues`.
+'use strict';
+
+desk.tab('queues', () => ({}));

@@ -1,0 +1,4 @@
+// The tab `schedules`.
+'use strict';
+
+desk.tab('schedules', () => ({}));
