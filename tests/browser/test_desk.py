@@ -7,20 +7,6 @@ from playwright.sync_api import expect
 from conftest import ADMIN_KEY, ADMIN_URL, operator, picture
 
 
-@pytest.fixture
-def at_the_desk(open_page):
-    """An operator who has shown the key."""
-
-    def at_the_desk(hash="", **options):
-        page = open_page(f"{ADMIN_URL}/admin{hash}", **options)
-        page.locator("input[name=key]").fill(ADMIN_KEY)
-        page.locator("form button").click()
-        page.wait_for_selector(".tabs")
-        return page
-
-    return at_the_desk
-
-
 def test_the_key_opens_the_desk_and_nothing_else_does(open_page):
     page = open_page(f"{ADMIN_URL}/admin")
     key = page.get_by_label("The operators’ key")
