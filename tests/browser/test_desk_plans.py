@@ -69,7 +69,7 @@ def test_a_concert_is_planned_by_rows_and_a_buyer_sees_it(queue, at_the_desk, op
 
     page.get_by_role("link", name="Audit").click()
     expect(page.get_by_text("put a concert on sale").first).to_be_visible()
-    expect(page.get_by_text("Title: A New Night").first).to_be_visible()
+    expect(page.get_by_text("Title: A New Night · Place: The Barn").first).to_be_visible()
 
 
 def test_what_is_wrong_is_told_at_the_field_and_nothing_is_sold(queue, at_the_desk):
@@ -208,7 +208,7 @@ def test_a_plan_is_changed_and_taken_back(queue, at_the_desk):
     page.get_by_label("Admissions per second").fill("20")
     page.get_by_label("Seconds until the rate is reached").fill("600")
     button(page, "Save").click()
-    expect(entry).to_contain_text("Admissions per second: 20 · Seconds until the rate is reached: 600")
+    expect(entry).to_contain_text("Mode: open: people join and are let in · Admissions per second: 20 · Seconds until the rate is reached: 600")
     [planned] = operator("GET", f"/admin/queues/{queue.name}/schedule")["pending"]
     assert (planned["policy"], planned["ramp_seconds"]) == ({"mode": "open", "rate_per_second": 20}, 600)
     page.once("dialog", lambda dialog: dialog.accept())
@@ -227,7 +227,7 @@ def test_the_audit_goes_back_as_far_as_one_asks(queue, at_the_desk):
     expect(changes.first).to_have_text("Seats per booking: 59 → 60")
     button(page, "Earlier entries").click()
     expect(changes).to_have_count(61)
-    expect(page.get_by_text("made a queue")).to_be_visible()
+    expect(page.get_by_text(f"made a queue · queue {queue.name}")).to_be_visible()
     expect(button(page, "Earlier entries")).to_be_hidden()
 
 
@@ -246,7 +246,7 @@ def test_health_says_how_the_instance_is(at_the_desk):
 def test_each_tab_is_whole_and_accessible(queue, at_the_desk, locale, tab):
     concert(queue)
     page = at_the_desk("#concerts" if tab == "form" else f"#{tab}", locale=locale)
-    expect(page.locator("section .card").first).to_be_visible()
+    expect(page.locator("section .card >> visible=true").first).to_be_visible()
     if tab == "form":
         page.locator("section button >> visible=true").first.click()
         page.locator("button[x-on\\:click=addRows]").click()

@@ -2,7 +2,7 @@
 'use strict';
 
 (() => {
-  const { words: { audit: words, schedules: { fields, modes } } } = usher;
+  const { say, words: { audit: words, schedules: { fields, modes } } } = usher;
   const PAGE = 50;
   const isObject = value => value !== null && typeof value === 'object' && !Array.isArray(value);
 
@@ -19,22 +19,27 @@
     return form.plain(value);
   }
 
-  /** What differs, a line each; of something new, or something gone, all that it is. */
+  /** What differs, a line each; of something new, or something gone, all that it is in one. */
   function changes({ before, after }) {
     const [was, is] = [before, after].map(value => new Map(leaves(value).map(([path, inner]) => [path.join('.'), inner])));
     const isWhole = before === null || after === null;
-    const differ = path => JSON.stringify(was.get(path)) !== JSON.stringify(is.get(path));
-    return [...new Set([...was.keys(), ...is.keys()])].filter(differ).filter(path => path !== '' || !isObject(before ?? after)).map(path => {
+    const isTold = path => !isWhole || ![null, ''].includes((before === null ? is : was).get(path));
+    const differ = path => isTold(path) && JSON.stringify(was.get(path)) !== JSON.stringify(is.get(path));
+    const paths = [...new Set([...was.keys(), ...is.keys()])].filter(path => path !== '' || !isObject(before ?? after));
+    const lines = paths.filter(differ).map(path => {
       const name = path.split('.').at(-1);
       const label = path === '' ? '' : `${fields[name] ?? words.fields[name] ?? path}: `;
       if (isWhole) return label + said(name, (before === null ? is : was).get(path));
       return `${label}${said(name, was.get(path))} → ${said(name, is.get(path))}`;
     });
+    return isWhole && lines.length > 0 ? [lines.join(' · ')] : lines;
   }
 
   function told(entry) {
     const lines = entry.before === null && entry.after === null ? [] : changes(entry);
-    return { ...entry, what: words.actions[entry.action] ?? entry.action, when: form.tell(entry.at), changes: lines, hasChanges: lines.length > 0 };
+    const [kind, name] = entry.target.split(':');
+    const target = say(words.targets[kind] ?? entry.target, { name });
+    return { ...entry, target, what: words.actions[entry.action] ?? entry.action, when: form.tell(entry.at), changes: lines, hasChanges: lines.length > 0 };
   }
 
   desk.tab('audit', () => ({

@@ -37,8 +37,7 @@
       this.problem = error ?? '';
       if (error) return;
       [this.health, this.loaded] = [body, true];
-      const { redis, database, clock } = body;
-      const seen = Object.entries({ redis, database, clock }).map(([what, said]) => ({ what, said, ok: said === 'ok' }));
+      const seen = ['redis', 'database', 'clock'].map(what => ({ what: `seen_${what}`, said: body[what], ok: body[what] === 'ok' }));
       this.findings = [...seen, ...body.findings].map(finding => ({
         ...finding,
         name: words.of[finding.what] ?? finding.what,

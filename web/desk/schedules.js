@@ -79,7 +79,8 @@
     /** An entry as the list tells it. */
     told(entry) {
       const value = (name, given) => (name === 'mode' ? words.modes[given] ?? given : form.plain(given));
-      const changes = Object.entries(entry.policy).map(([name, given]) => `${words.fields[name] ?? name}: ${value(name, given)}`);
+      const named = Object.entries(entry.policy).sort(([a], [b]) => FIELDS.indexOf(a) - FIELDS.indexOf(b));
+      const changes = named.map(([name, given]) => `${words.fields[name] ?? name}: ${value(name, given)}`);
       if (entry.ramp_seconds) changes.push(`${words.fields.ramp_seconds}: ${entry.ramp_seconds}`);
       return {
         ...entry,
