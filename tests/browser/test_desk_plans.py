@@ -2,12 +2,15 @@
 
 import re
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from conftest import URL, concert, operator, picture
+
+SEOUL = "Asia/Seoul"
 
 
 def button(page, name):
@@ -48,22 +51,24 @@ def test_a_concert_is_planned_by_rows_and_a_buyer_sees_it(queue, at_the_desk, op
     a_tier(page, 1, "Circle", "8000")
     some_rows(page, "A", 2, "1-4, 7-10", "Stalls")
     some_rows(page, "C", 1, "6", "Circle")
-    expect(seats(page)).to_have_count(22)
-    expect(page.get_by_role("img", name="A hall of 22 seats in 3 rows")).to_be_visible()
-    expect(page.locator(".hall .tier")).to_have_text(["Stalls ₩12,000", "Circle ₩8,000"])
-    expect(page.get_by_role("row", name="All 22 ₩240,000")).to_be_visible()
+    some_rows(page, "D", 1, "9-10", "Stalls")
+    expect(seats(page)).to_have_count(24)
+    expect(page.get_by_role("img", name="A hall of 24 seats in 4 rows")).to_be_visible()
+    tiers = ["Stalls ₩12,000", "Circle ₩8,000", "Stalls ₩12,000"]
+    expect(page.locator(".hall .tier")).to_have_text(tiers)
+    expect(page.get_by_role("row", name="All 24 ₩264,000")).to_be_visible()
     button(page, "Put on sale").click()
     expect(page.get_by_role("status")).to_have_text("“A New Night” is on sale.")
     card = page.get_by_role("article", name="A New Night")
-    expect(card.get_by_role("row", name="Stalls ₩12,000 16 0 0")).to_be_visible()
-    expect(card.get_by_role("row", name="All 22 0 0")).to_be_visible()
+    expect(card.get_by_role("row", name="Stalls ₩12,000 18 0 0")).to_be_visible()
+    expect(card.get_by_role("row", name="All 24 0 0")).to_be_visible()
 
     made = next(one for one in operator("GET", "/admin/concerts")["concerts"] if one["queue"] == queue.name)
     queue.tune(mode="open")
     buyer = open_page(queue.address())
     buyer.wait_for_url(f"**/buy/{made['concert_id']}")
-    expect(buyer.locator(".line")).to_have_text(["A1234" + "78910", "B1234" + "78910", "C123456"])
-    expect(buyer.locator(".hall .tier")).to_have_text(["Stalls ₩12,000", "Circle ₩8,000"])
+    expect(buyer.locator(".line")).to_have_text(["A1234" + "78910", "B1234" + "78910", "C123456", "D910"])
+    expect(buyer.locator(".hall .tier")).to_have_text(tiers)
     buyer.locator('[data-seat="C-3"]').click()
     expect(buyer.get_by_text("C-3 · ₩8,000")).to_be_visible()
 
@@ -170,7 +175,7 @@ def test_a_concert_is_changed_and_its_queue_is_not_while_it_has_bookings(queue, 
 
 def test_an_opening_is_planned_and_happens(queue, at_the_desk, open_page):
     queue.tune(mode="closed")
-    page = at_the_desk("#schedules")
+    page = at_the_desk("#schedules", timezone_id=SEOUL)
     page.get_by_label("Queue").select_option(queue.name)
     expect(page.get_by_text("Nothing is planned.")).to_be_visible()
     page.get_by_label("Mode").select_option("open")
@@ -181,7 +186,7 @@ def test_an_opening_is_planned_and_happens(queue, at_the_desk, open_page):
     assert operator("GET", f"/admin/queues/{queue.name}/schedule")["pending"] == []
 
     # The desk writes whole seconds.
-    page.get_by_label("When").fill((datetime.now() + timedelta(seconds=3)).strftime("%Y-%m-%dT%H:%M:%S"))
+    page.get_by_label("When").fill((datetime.now(ZoneInfo(SEOUL)) + timedelta(seconds=3)).strftime("%Y-%m-%dT%H:%M:%S"))
     button(page, "Plan it").click()
     expect(page.get_by_role("status")).to_contain_text("Planned for")
     expect(page.get_by_role("heading", name="Done")).to_be_visible(timeout=15_000)
@@ -198,18 +203,19 @@ def test_an_opening_is_planned_and_happens(queue, at_the_desk, open_page):
 
 
 def test_a_plan_is_changed_and_taken_back(queue, at_the_desk):
-    page = at_the_desk(f"#schedules/{queue.name}")
+    page = at_the_desk(f"#schedules/{queue.name}", timezone_id=SEOUL)
     page.get_by_label("Mode").select_option("open")
     page.get_by_label("When").fill("2030-05-01T20:00")
     button(page, "Plan it").click()
     entry = page.get_by_role("listitem").filter(has_text="May 1, 2030")
-    expect(entry).to_contain_text("Mode: open")
+    expect(entry).to_contain_text("8:00:00 PM GMT+9 · Mode: open")
     button(entry, "Change").click()
     page.get_by_label("Admissions per second").fill("20")
     page.get_by_label("Seconds until the rate is reached").fill("600")
     button(page, "Save").click()
     expect(entry).to_contain_text("Mode: open: people join and are let in · Admissions per second: 20 · Seconds until the rate is reached: 600")
     [planned] = operator("GET", f"/admin/queues/{queue.name}/schedule")["pending"]
+    assert planned["at"] == "2030-05-01T11:00:00.000Z"
     assert (planned["policy"], planned["ramp_seconds"]) == ({"mode": "open", "rate_per_second": 20}, 600)
     page.once("dialog", lambda dialog: dialog.accept())
     button(entry, "Take back").click()
