@@ -183,8 +183,10 @@
 
     /** Where tiers are chosen from, their names have changed. */
     retell() {
-      this.$refs.rows.querySelectorAll('select').forEach(select => this.tell(select));
-      this.preview();
+      const names = this.tiers.map(tier => `${tier.id} ${this.tierName(tier)}`).join('\n');
+      if (names !== this.names) this.$refs.rows.querySelectorAll('select').forEach(select => this.tell(select));
+      this.names = names;
+      this.previewSoon();
     },
 
     tell(select) {
