@@ -55,6 +55,7 @@ pub struct Parts {
     pub payment: Payments,
     pub config: Config,
     pub clock: Clock,
+    pub started_at: i64,
     pub tokens: Tokens,
     pub desk: Desk,
     /// `None`: everybody is who he says (`open`).
@@ -144,6 +145,7 @@ impl App {
             figures: Telling::default(),
             pages: Pages::new(&config.pages)?,
             config,
+            started_at: clock.now_ms(),
             clock,
             sql,
             redis,

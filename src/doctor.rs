@@ -1,5 +1,5 @@
-//! `usher doctor`: settings, Redis, the database and their clocks, looked over before people come. It leaves no trace:
-//! no key, no database, no migration, no server that outlives it.
+//! `usher doctor`: settings, Redis, the database and their clocks, looked over before people come, and for operators while
+//! they do. It leaves no trace: no key, no database, no migration, no server that outlives it.
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use comfy_table::Table;
 use serde::Serialize;
 use tokio::net::UnixStream;
+use utoipa::ToSchema;
 
 use crate::clock::{Clock, SKEW_MS_MAX, rfc3339};
 use crate::config::{Config, Identity, RedisConfig};
@@ -27,7 +28,7 @@ const DIFFERENT_BYTES_MIN: usize = 16;
 const FATAL: [&str; 3] = ["clock", "Redis eviction", "database"];
 
 /// One thing that was looked at.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Finding {
     pub what: &'static str,
     pub ok: bool,

@@ -128,6 +128,7 @@ pub fn operators(app: App) -> Router {
         .route("/admin/concerts/{id}", get(concert::http::admin_show).put(concert::http::change))
         .route("/admin/audit", get(queue::http::operators::audit))
         .route("/admin/check", get(check::check))
+        .route("/admin/health", get(health::health))
         .route("/metrics", get(health::metrics))
         .merge(health_routes());
     let edge = EdgeLayer::new(Arc::default(), app.work.clone(), DEADLINE_OF_OPERATORS);

@@ -37,8 +37,9 @@ document.addEventListener('alpine:init', () => Alpine.data('buy', () => ({
     this.user = Number(usher.claims(token ?? '').sub);
     const { body } = await ask(`/concerts/${this.concert}`);
     this.hall = new Hall(body);
-    this.hall.draw(this.$refs.hall, (seat, tier, state) =>
-      say(words.seat, { seat, tier: tier.name, price: money(tier.price, this.currency), state: words[state] }));
+    const price = tier => money(tier.price, this.currency);
+    this.hall.draw(this.$refs.hall, price, (seat, tier, state) =>
+      say(words.seat, { seat, tier: tier.name, price: price(tier), state: words[state] }));
     await this.look();
     if (!token) this.state = 'outside';
     else await this.resume();

@@ -54,11 +54,16 @@ const usher = (() => {
   const words = JSON.parse(document.getElementById('words').textContent);
   const say = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
+  // Making one takes longer than using it, and a hall has many prices to tell.
+  const formats = {};
+
+  const formatOf = currency => formats[currency] ??= new Intl.NumberFormat(lang, { style: 'currency', currency });
+
+  /** How many digits of an amount are minor units: none of ₩, two of $. */
+  const digits = currency => formatOf(currency).resolvedOptions().maximumFractionDigits;
+
   /** Money is told in minor units: 15000 is ₩15,000 or $150.00. */
-  function money(amount, currency) {
-    const format = new Intl.NumberFormat(lang, { style: 'currency', currency });
-    return format.format(amount / 10 ** format.resolvedOptions().maximumFractionDigits);
-  }
+  const money = (amount, currency) => formatOf(currency).format(amount / 10 ** digits(currency));
 
   /** Writes prices and instants, which the server sends as they are, as people here write them. */
   function localise() {
@@ -71,5 +76,5 @@ const usher = (() => {
     });
   }
 
-  return { cookie, claims, tokenOf, unpack, identity, ask, lang, words, say, money, localise };
+  return { cookie, claims, tokenOf, unpack, identity, ask, lang, words, say, digits, money, localise };
 })();

@@ -125,6 +125,8 @@ pub enum Ask {
     },
     /// Check the books: seats, money, turns. Exit code 1 when something does not add up.
     Check,
+    /// How the instance is that answers: its machines, their clocks, its settings.
+    Health,
 }
 
 #[derive(Debug, Subcommand)]

@@ -48,6 +48,7 @@ pub fn of(ask: &Ask) -> anyhow::Result<Request> {
             paged("/admin/audit", queue.as_deref(), *limit, *before)
         }
         Ask::Check => read("/admin/check"),
+        Ask::Health => read("/admin/health"),
     })
 }
 
@@ -223,6 +224,7 @@ mod tests {
             ("ctl concerts change 7 --place Hall", r#"PUT /admin/concerts/7 {"place":"Hall"}"#),
             ("ctl audit", "GET /admin/audit"),
             ("ctl check", "GET /admin/check"),
+            ("ctl health", "GET /admin/health"),
         ] {
             assert_eq!(sent(line), expected, "{line}");
         }

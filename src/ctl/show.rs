@@ -42,10 +42,19 @@ const CONCERTS: [Column; 9] = [
     ("SOLD", "/seats_sold"),
 ];
 
-const TIERS: [Column; 3] = [("TIER", "/name"), ("PRICE", "/price"), ("SEATS", "/seats")];
+const TIERS: [Column; 6] = [
+    ("TIER", "/name"),
+    ("PRICE", "/price"),
+    ("SEATS", "/seats"),
+    ("FREE", "/seats_free"),
+    ("HELD", "/seats_held"),
+    ("SOLD", "/seats_sold"),
+];
 
 const CHECKS: [Column; 3] =
     [("CHECK", "/id"), ("VIOLATIONS", "/violations"), ("WHAT HOLDS", "/what")];
+
+const FINDINGS: [Column; 3] = [("WELL", "/ok"), ("WHAT", "/what"), ("FOUND", "/said")];
 
 const CHECKED_QUEUES: [Column; 4] = [
     ("QUEUE", "/name"),
@@ -70,6 +79,7 @@ pub fn answer(ask: &Ask, body: &Value, etag: Option<&str>) -> String {
         Ask::Schedule(Schedule::Cancel { entry, .. }) => format!("entry {entry} is cancelled"),
         Ask::Audit { .. } => audit(body),
         Ask::Check => check(body),
+        Ask::Health => health(body),
     };
     // A table pads its last column too.
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
@@ -101,6 +111,14 @@ pub fn check(body: &Value) -> String {
     let verdict = if body["ok"] == true { "all checks hold" } else { "SOMETHING DOES NOT ADD UP" };
     let (checks, queues) = (rows(&body["checks"], &CHECKS), rows(&body["queues"], &CHECKED_QUEUES));
     format!("{checks}\n\n{queues}\n\n{verdict}")
+}
+
+fn health(body: &Value) -> String {
+    let mut table = pairs();
+    for name in ["version", "started_at", "now", "ready", "redis", "database", "clock", "queue"] {
+        table.add_row([name.to_owned(), at(body, &format!("/{name}"))]);
+    }
+    format!("{table}\n\n{}", rows(&body["findings"], &FINDINGS))
 }
 
 fn schedule(body: &Value) -> String {

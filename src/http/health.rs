@@ -13,7 +13,8 @@ use utoipa::ToSchema;
 
 use super::extract::Operator;
 use crate::app::App;
-use crate::clock::SKEW_MS_MAX;
+use crate::clock::{SKEW_MS_MAX, rfc3339};
+use crate::doctor::{self, Finding};
 use crate::error::{Code, Error};
 use crate::queue::{LineState, Reason};
 
@@ -38,6 +39,22 @@ pub struct Readiness {
     pub queue: LineState,
 }
 
+/// How an instance is, for operators.
+#[derive(Serialize, ToSchema)]
+pub struct Health {
+    pub version: &'static str,
+    #[schema(format = DateTime)]
+    pub started_at: String,
+    /// By this instance's clock.
+    #[schema(format = DateTime)]
+    pub now: String,
+    #[serde(flatten)]
+    #[schema(inline)]
+    pub readiness: Readiness,
+    /// What `usher doctor` finds right now.
+    pub findings: Vec<Finding>,
+}
+
 /// Alive: the process answers.
 #[utoipa::path(get, path = "/livez", operation_id = "livez", tag = "health", security(()),
     responses((status = 200, description = "`ok`", body = String, content_type = "text/plain")))]
@@ -59,6 +76,20 @@ pub async fn readyz(State(app): State<App>) -> Result<Json<Readiness>, Error> {
     }
     let Readiness { redis, database, clock, .. } = readiness;
     Err(not(format!("not ready: Redis: {redis}; database: {database}; clock: {clock}")))
+}
+
+/// How this instance and its machines are: all of it, also when it is not ready.
+#[utoipa::path(get, path = "/admin/health", operation_id = "get_health", tag = "operators",
+    responses((status = 200, description = "What was found", body = Health)))]
+pub async fn health(State(app): State<App>, _: Operator) -> Result<Json<Health>, Error> {
+    let (readiness, findings) = tokio::join!(examine(&app), doctor::examine(&app.config));
+    Ok(Json(Health {
+        version: env!("CARGO_PKG_VERSION"),
+        started_at: rfc3339(app.started_at),
+        now: rfc3339(app.clock.now_ms()),
+        readiness: readiness?,
+        findings,
+    }))
 }
 
 /// Figures in Prometheus's text form.

@@ -47,7 +47,7 @@ use crate::{booking, concert, payment, queue};
         queue::http::schedule::cancel,
         queue::http::draw::look, queue::http::draw::show, queue::http::draw::announce,
         concert::http::admin_list, concert::http::admin_show, concert::http::create, concert::http::change,
-        check::check, report::report,
+        check::check, health::health, report::report,
     ),
     components(schemas(super::reply::Problem)),
     servers((url = "/", description = "Buyers: `USHER_LISTEN`")),

@@ -14,8 +14,8 @@ URL, ADMIN_URL, ADMIN_KEY = (os.environ[name] for name in ("USHER_URL", "USHER_A
 PICTURES = Path("var/browser")
 WIDTHS = (360, 1280)
 # A browser reports every refusal to the console. A wrong key, a line that takes nobody, a turn that is over, a seat that is gone and a
-# change that came too late are part of the stories.
-REFUSED, EXPECTED = "Failed to load resource", (401, 403, 409, 410, 412)
+# change that came too late or does not fit are part of the stories.
+REFUSED, EXPECTED = "Failed to load resource", (401, 403, 409, 410, 412, 422)
 numbers = count(1)
 
 
@@ -31,9 +31,9 @@ def operator(method, path, body=None, at=ADMIN_URL):
 PRICE = 12_000
 
 
-def concert(queue, rows=("A", "B", "C"), per_row=8):
+def concert(queue, rows=("A", "B", "C"), per_row=8, tiers=None):
     """A concert of its own for a story, sold by its queue."""
-    tiers = [{"name": "stalls", "price": PRICE, "seats": {"rows": list(rows), "per_row": per_row}}]
+    tiers = tiers or [{"name": "stalls", "price": PRICE, "seats": {"rows": list(rows), "per_row": per_row}}]
     told = {"title": "A Night", "place": "The Hall", "starts_at": int(time.time()) + 86_400, "queue": queue.name}
     return operator("POST", "/admin/concerts", {**told, "tiers": tiers})["concert_id"]
 
@@ -86,6 +86,22 @@ def open_page(new_context):
 
     yield open_page
     assert wrong == []
+
+
+@pytest.fixture
+def at_the_desk(open_page):
+    """An operator who has shown the key."""
+
+    def at_the_desk(hash="", **options):
+        page = open_page(f"{ADMIN_URL}/admin", **options)
+        page.locator("input[name=key]").fill(ADMIN_KEY)
+        page.locator("form button").click()
+        page.wait_for_selector(".tabs")
+        if hash:
+            page.goto(f"{ADMIN_URL}/admin{hash}")
+        return page
+
+    return at_the_desk
 
 
 def headline(page):

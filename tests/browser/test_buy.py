@@ -107,6 +107,51 @@ def test_who_has_no_turn_is_shown_to_the_line(sale, open_page):
     expect(button(page, "Hold these seats")).to_be_visible()
 
 
+def test_a_great_hall_is_drawn_where_it_is_seen(queue, open_page):
+    queue.concert = concert(queue, rows=[f"{letter}{row}" for letter in "ABCDEFGHIJ" for row in range(20)], per_row=100)
+    queue.tune(mode="open")
+    page = open_page(queue.address())
+    page.wait_for_url(f"**/buy/{queue.concert}")
+    expect(page.locator(".line")).to_have_count(200)
+    expect(seat(page, "A0-1")).to_be_enabled()
+    assert page.locator("[data-seat]").count() < 10_000
+    expect(seat(page, "J19-100")).to_have_count(0)
+    page.locator(".line").last.scroll_into_view_if_needed()
+    seat(page, "J19-100").click()
+    expect(page.get_by_text("J19-100 · ₩12,000")).to_be_visible()
+    button(page, "Hold these seats").click()
+    expect(page.get_by_role("timer")).to_be_visible()
+    assert operator("GET", f"/admin/concerts/{queue.concert}")["seats_held"] == 1
+
+
+def test_the_hall_is_one_stop_of_the_keyboard(sale, inside):
+    page = inside()
+    expect(seat(page, "A-1")).to_be_enabled()
+    button(page, "Best available").focus()
+    page.keyboard.press("Tab")
+    for key, name in (("ArrowRight", "A-2"), ("ArrowDown", "B-2"), ("ArrowLeft", "B-1"), ("ArrowUp", "A-1"), ("ArrowUp", "A-1")):
+        page.keyboard.press(key)
+        expect(seat(page, name)).to_be_focused()
+    page.keyboard.press("Space")
+    expect(page.get_by_text("A-1 · ₩12,000")).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(button(page, "Hold these seats")).to_be_focused()
+
+
+def test_an_aisle_parts_seats_and_tiers_are_told_apart(queue, open_page):
+    plan = [("near", 30_000, ["A-1", "A-2", "A-5", "A-6", "A-7"]), ("odd", 9_000, ["B-7", "B-5", "B-3", "B-1"])]
+    queue.concert = concert(queue, tiers=[{"name": name, "price": price, "seats": seats} for name, price, seats in plan])
+    queue.tune(mode="open")
+    page = open_page(queue.address())
+    page.wait_for_url(f"**/buy/{queue.concert}")
+    expect(page.locator(".hall .tier")).to_have_text(["near ₩30,000", "odd ₩9,000"])
+    expect(page.locator(".aisle")).to_have_count(2)
+    for together, said in ((3, "A-5, A-6, A-7 · ₩90,000"), (4, "B-7, B-5, B-3, B-1 · ₩36,000")):
+        page.get_by_label("Seats together").fill(str(together))
+        button(page, "Best available").click()
+        expect(page.get_by_text(said)).to_be_visible()
+
+
 @pytest.mark.parametrize("locale, said", [("en-GB", "Choose your seats"), ("ko-KR", "좌석을 선택하세요")])
 def test_each_language_is_whole_and_accessible(inside, locale, said):
     page = inside(locale=locale)

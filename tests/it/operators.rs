@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::bad_input as wire;
 use crate::harness::*;
 
-const ROUTES: [(&str, &str); 13] = [
+const ROUTES: [(&str, &str); 14] = [
     ("GET", "/admin/events"),
     ("GET", "/admin/queues"),
     ("GET", "/admin/queues/main"),
@@ -18,6 +18,7 @@ const ROUTES: [(&str, &str); 13] = [
     ("GET", "/admin/concerts"),
     ("GET", "/admin/audit"),
     ("GET", "/admin/check"),
+    ("GET", "/admin/health"),
     ("GET", "/metrics"),
 ];
 
@@ -151,6 +152,8 @@ stories! {
         let seen = app.operator.get(&format!("/admin/concerts/{concert}")).await.ok();
         let counts = ["seats_total", "seats_free", "seats_held", "seats_sold"];
         assert_eq!(counts.map(|count| seen[count].as_i64().unwrap()), [4, 1, 2, 1]);
+        let counts = ["seats", "seats_free", "seats_held", "seats_sold"];
+        assert_eq!(counts.map(|count| seen["tiers"][0][count].as_i64().unwrap()), [4, 1, 2, 1]);
         assert_eq!(app.operator.get("/admin/concerts").await.ok()["concerts"][0], seen);
         app.operator.get("/admin/concerts/999").await.refused(404, "concert_not_found");
     }
@@ -161,6 +164,8 @@ stories! {
         let path = format!("/admin/concerts/{concert}");
         let change = async |change: Value| app.operator.send("PUT", &path, change).await;
         assert_eq!(change(json!({"queue": "vip", "title": "New"})).await.ok()["queue"], "vip");
+        let deed = app.operator.last_deed().await;
+        assert_eq!((&deed["before"]["queue"], &deed["after"]["queue"]), (&json!("main"), &json!("vip")));
 
         let ann = app.buyer();
         ann.join_queue("vip").await.active();
@@ -188,6 +193,18 @@ stories! {
         for listener in [&app.public, &app.operator.http] {
             listener.get("/livez").await.status(200);
             listener.get("/readyz").await.status(200);
+        }
+    }
+
+    async fn health_is_all_that_doctor_finds(app: &TestApp) {
+        let health = app.operator.get("/admin/health").await.ok();
+        assert_eq!((&health["ready"], &health["redis"]), (&json!(true), &json!("ok")));
+        assert_eq!(health["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(health["started_at"], health["now"], "no time has passed");
+        let findings = health["findings"].as_array().unwrap();
+        for what in ["settings", "Redis", "Redis clock", "database", "database clock"] {
+            let finding = findings.iter().find(|finding| finding["what"] == what);
+            assert_eq!(finding.unwrap_or_else(|| panic!("no {what}"))["ok"], true, "{health}");
         }
     }
 

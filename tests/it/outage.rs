@@ -57,6 +57,15 @@ stories! {
         app.public.get("/livez").await.status(200);
     }
 
+    async fn without_redis_operators_are_told_what_is_wrong(app: &Fragile) {
+        app.redis.kill().await;
+        let health = app.operator.get("/admin/health").await.ok();
+        assert_eq!((&health["ready"], &health["database"]), (&json!(false), &json!("ok")));
+        let redis = |finding: &&Value| finding["what"] == "Redis";
+        let found = health["findings"].as_array().unwrap().iter().find(redis).unwrap();
+        assert_eq!(found["ok"], false, "{health}");
+    }
+
     /// However many ask, the machines are asked once; and a fault is told of as soon as that look is a moment old.
     async fn a_flood_of_probes_is_one_look(app: &Fragile) {
         let before = app.redis.times_told().await;

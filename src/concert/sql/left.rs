@@ -44,6 +44,10 @@ pub struct TierSums {
     pub seats: i64,
     #[schema(minimum = 0)]
     pub seats_free: i64,
+    #[schema(minimum = 0)]
+    pub seats_held: i64,
+    #[schema(minimum = 0)]
+    pub seats_sold: i64,
 }
 
 impl Sql {
@@ -125,6 +129,8 @@ impl ConcertSums {
             price: get(row, "price")?,
             seats,
             seats_free: seats - sold - held,
+            seats_held: held,
+            seats_sold: sold,
         };
         Ok(Self {
             concert_id: ConcertId(get(row, "id")?),

@@ -185,20 +185,27 @@ impl Sql {
         if new == old {
             return Ok(());
         }
-        let row = concert::ActiveModel::from(new.clone()).reset_all();
+        let before = self.announced(&transaction, id).await?;
+        let row = concert::ActiveModel::from(new).reset_all();
         row.update(&transaction).await.map_err(from_db)?;
-        let announced = |row: &concert::Model| {
-            Announced::new(
-                (&row.title, &row.place),
-                row.starts_at / 1_000,
-                &format!("#{}", row.queue_id),
-            )
-        };
+        let after = self.announced(&transaction, id).await?;
         NewAudit::new(now, operator, "concert.change", format!("concert:{id}"))
-            .change(Some(&announced(&old)), Some(&announced(&new)))
+            .change(Some(&before), Some(&after))
             .insert(&transaction)
             .await?;
         commit(transaction).await
+    }
+
+    async fn announced(
+        &self,
+        transaction: &DatabaseTransaction,
+        id: ConcertId,
+    ) -> Result<Announced, Error> {
+        let statement = self.statement(&format!("{CONCERT} WHERE c.id = $1"), [id.0.into()]);
+        let row = transaction.query_one_raw(statement).await.map_err(from_db)?;
+        let Concert { title, place, starts_at, queue, .. } =
+            Concert::read(&row.ok_or_else(|| missing(id))?)?;
+        Ok(Announced::new((&title, &place), starts_at / 1_000, queue.as_str()))
     }
 }
 

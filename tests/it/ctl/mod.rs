@@ -269,6 +269,12 @@ stories! {
         assert!(report.contains("all checks hold"), "{report}");
     }
 
+    async fn health_is_a_table(app: &TestApp) {
+        let table = ctl(app, "health").await.ok();
+        assert_eq!(row(&table, "ready"), ["ready", "true"]);
+        assert_eq!(row(&table, "true")[1], "settings", "{table}");
+    }
+
     async fn a_refusal_is_one_line(app: &TestApp) {
         ctl(app, "queues show nowhere").await.refused("queue_not_found: ");
         ctl(app, "queues create main").await.refused("queue_exists: ");
