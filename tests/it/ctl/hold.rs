@@ -38,9 +38,9 @@ mod sqlite {
         async fn begin() -> Stage {
             let data = tempfile::tempdir().unwrap();
             let shop = Shop::open(data.path(), []).await;
-            let policy = json!({"rate_per_second": 0.4, "burst": 8, "active_max": 8});
+            let policy = json!({"rate_per_second": 0.4, "burst": 8, "active_max": 100});
             shop.operator().tune("main", policy).await;
-            let crowd: Vec<Buyer> = (1..=12).map(|id| shop.buyer(id, None)).collect();
+            let crowd: Vec<Buyer> = (1..=40).map(|id| shop.buyer(id, None)).collect();
             join_all(crowd.iter().map(Buyer::join)).await;
             Stage { data, shop }
         }

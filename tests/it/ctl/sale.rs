@@ -129,7 +129,10 @@ stories! {
         ann.leave().await.no_content();
         app.pass(1).await;
         bob.poll().await.active();
-        line_with(&mut lines, "main: 0 wait, 1 are inside").await;
+        // Once more: whoever is inside keeps it from being closed.
+        for _ in 0..2 {
+            line_with(&mut lines, "main: 0 wait, 1 are inside").await;
+        }
         bob.leave().await.no_content();
         line_with(&mut lines, "main is closed, and empty").await;
         assert_eq!(drain.wait().await.unwrap().code(), Some(0));
@@ -212,6 +215,8 @@ mod sqlite {
         let concert =
             json!({"title": "T", "place": "P", "starts_at": 2_000_000_000, "tiers": tiers});
         operator.send("POST", "/admin/concerts", concert).await.created();
+        // Seats are counted once a second.
+        while operator.queue("main").await["free_seats"].is_null() {}
         let url = format!("http://{}", shop.admin);
         let dir = data.path().display().to_string();
         let open = async |words: &str| {
@@ -225,10 +230,10 @@ mod sqlite {
             (&queue["policy"]["mode"], &queue["policy"]["message"]),
             (&json!("open"), &json!("Welcome"))
         );
-        assert_eq!(
-            operator.get("/admin/queues/main/schedule").await.ok()["pending"][0]["ramp_seconds"],
-            300
-        );
+        // Where this takes long it is done already.
+        let plan = operator.get("/admin/queues/main/schedule").await.ok();
+        let entries = ["pending", "done"].map(|list| plan[list][0]["ramp_seconds"].clone());
+        assert!(entries.contains(&json!(300)), "{plan}");
         assert_eq!(open("").await.code, Some(1), "it is open already");
         shop.stop().await;
     }
