@@ -16,8 +16,10 @@ use crate::concert::{Concerts, CreateConcert, CreateRows, CreateSeats, CreateTie
 use crate::config::{Config, RedisConfig};
 use crate::embedded::PrivateRedis;
 use crate::error::{Code, Error};
+use crate::http::figures::Telling;
 use crate::http::health::Looks;
 use crate::http::limits::{Limits, room};
+use crate::http::measure::Measurements;
 use crate::ids::{QueueName, UserId};
 use crate::pages::Pages;
 use crate::payment::Payments;
@@ -60,6 +62,9 @@ pub struct Parts {
     pub identities: Option<Identities>,
     pub limits: Arc<Limits>,
     pub looks: Looks,
+    /// What buyers' requests cost.
+    pub measured: Arc<Measurements>,
+    pub figures: Telling,
     pub pages: Pages,
     pub sql: Sql,
     pub redis: Redis,
@@ -136,6 +141,8 @@ impl App {
             identities,
             limits: Arc::new(Limits::new(&config.http)),
             looks: Looks::default(),
+            measured: Arc::default(),
+            figures: Telling::default(),
             pages: Pages::new(&config.pages)?,
             config,
             started_at: clock.now_ms(),

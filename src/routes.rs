@@ -12,7 +12,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::app::App;
 use crate::http::edge::EdgeLayer;
 use crate::http::limits::OnRefusal;
-use crate::http::{check, edge, health, limits, openapi};
+use crate::http::{check, edge, figures, health, limits, openapi};
 use crate::{booking, concert, pages, payment, queue};
 
 /// Requests of one kind served at once: money has room of its own, whatever the crowd does.
@@ -60,7 +60,7 @@ pub fn public(app: App) -> Router {
         .route("/wait/{queue}/carry.svg", get(pages::http::carry))
         .route("/buy/{concert}", get(pages::http::buy))
         .route("/assets/{*name}", get(pages::http::asset));
-    let edge = EdgeLayer::new(app.work.clone(), DEADLINE);
+    let edge = EdgeLayer::new(app.measured.clone(), app.work.clone(), DEADLINE);
     let queues = app.queue.clone();
     let from_the_line: OnRefusal = Arc::new(move || queues.refuse_unread());
     let unnoticed: OnRefusal = Arc::new(|| ());
@@ -98,6 +98,7 @@ pub fn operators(app: App) -> Router {
             post(pages::http::desk::sign_in).merge(delete(pages::http::desk::sign_out)),
         )
         .route("/assets/{*name}", get(pages::http::asset))
+        .route("/admin/events", get(figures::events))
         .route("/admin/queues", get(queue::http::operators::list))
         .route(
             "/admin/queues/{name}",
@@ -129,7 +130,7 @@ pub fn operators(app: App) -> Router {
         .route("/admin/health", get(health::health))
         .route("/metrics", get(health::metrics))
         .merge(health_routes());
-    let edge = EdgeLayer::new(app.work.clone(), DEADLINE_OF_OPERATORS);
+    let edge = EdgeLayer::new(Arc::default(), app.work.clone(), DEADLINE_OF_OPERATORS);
     known(router).fallback(edge::not_found).layer(edge).with_state(app)
 }
 

@@ -40,8 +40,8 @@ pub struct EdgeLayer {
 impl EdgeLayer {
     /// Once this `work` is closed, the process is about to go. No request is answered later than its `deadline`; one that
     /// may bring a body has that body's own before it.
-    pub fn new(work: TaskTracker, deadline: Duration) -> Self {
-        Self { measured: Arc::default(), work, deadline }
+    pub fn new(measured: Arc<Measurements>, work: TaskTracker, deadline: Duration) -> Self {
+        Self { measured, work, deadline }
     }
 }
 
@@ -210,7 +210,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_one_answer_and_the_next_is_served() {
-        let edge = EdgeLayer::new(TaskTracker::new(), A_WHILE);
+        let edge = EdgeLayer::new(Arc::default(), TaskTracker::new(), A_WHILE);
         let router = Router::new()
             .route("/breaks", get(breaks))
             .route("/works", get(|| async { "ok" }))
@@ -222,7 +222,7 @@ mod tests {
     #[tokio::test]
     async fn who_is_about_to_go_says_so_with_each_answer() {
         let work = TaskTracker::new();
-        let edge = EdgeLayer::new(work.clone(), A_WHILE);
+        let edge = EdgeLayer::new(Arc::default(), work.clone(), A_WHILE);
         let router = Router::new().route("/", get(|| async { "ok" })).layer(edge);
         assert_eq!(ask(&router, "/").await.headers().get(header::CONNECTION), None);
         work.close();

@@ -101,7 +101,7 @@ pub async fn metrics(State(app): State<App>, _: Operator) -> Response {
 }
 
 /// What this instance knows of itself is of this moment; what its machines said may be of a moment ago.
-async fn examine(app: &App) -> Result<Readiness, Error> {
+pub async fn examine(app: &App) -> Result<Readiness, Error> {
     let Machines { redis, database } = app.looks.latest(app).await?;
     let is_off = |skew: &Result<i64, String>| matches!(skew, Ok(ms) if ms.abs() > SKEW_MS_MAX);
     // A clock in a test's hand is nowhere near the machines'.

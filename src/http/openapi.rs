@@ -20,7 +20,7 @@ use super::links::links;
 use super::page::Page;
 use super::refusals::refusals;
 use super::reply::{status, status_for_proxy};
-use super::{check, health};
+use super::{check, figures, health};
 use crate::{booking, concert, payment, queue};
 
 /// Every route of both listeners.
@@ -39,7 +39,7 @@ use crate::{booking, concert, payment, queue};
         concert::http::list, concert::http::show, concert::http::seats,
         booking::http::hold, booking::http::show, booking::http::cancel, booking::http::of_user,
         payment::http::pay, payment::http::balance, payment::http::top_up, payment::http::history,
-        health::livez, health::readyz, health::metrics, document,
+        health::livez, health::readyz, health::metrics, figures::events, document,
         queue::http::operators::list, queue::http::operators::show, queue::http::operators::create,
         queue::http::operators::show_policy, queue::http::operators::tune, queue::http::operators::tune_by_patch,
         queue::http::operators::admit, queue::http::operators::audit,

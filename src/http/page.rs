@@ -88,14 +88,22 @@ impl Page {
     }
 
     fn packed(&self) -> Option<Bytes> {
-        let pack = || {
-            let mut packed = GzEncoder::new(Vec::new(), Compression::default());
-            packed.write_all(&self.plain).ok()?;
-            packed.finish().ok().map(Bytes::from)
-        };
-        let worth_it = self.plain.len() >= PACKED_BYTES_MIN;
-        self.packed.get_or_init(|| worth_it.then(pack).flatten()).clone()
+        self.packed.get_or_init(|| pack(&self.plain)).clone()
     }
+}
+
+/// Bytes that are made for one client, packed if it likes them so.
+pub fn packed_for(headers: &HeaderMap, plain: &[u8]) -> Option<Bytes> {
+    takes_gzip(headers).then(|| pack(plain)).flatten()
+}
+
+fn pack(plain: &[u8]) -> Option<Bytes> {
+    if plain.len() < PACKED_BYTES_MIN {
+        return None;
+    }
+    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+    packed.write_all(plain).ok()?;
+    packed.finish().ok().map(Bytes::from)
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>, Error> {

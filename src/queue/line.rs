@@ -107,9 +107,9 @@ impl Line {
         self.queue.load().epoch
     }
 
-    /// Takes a newer row; an older one that arrives late is ignored.
-    pub fn learn(&self, queue: &Queue) {
-        self.queue.rcu(|known| {
+    /// Takes a newer row, and says whether it was one; an older one that arrives late is ignored.
+    pub fn learn(&self, queue: &Queue) -> bool {
+        let known = self.queue.rcu(|known| {
             let newer = (queue.epoch, queue.version) > (known.epoch, known.version);
             let adopted = queue.version == known.version
                 && queue.lineage != known.lineage
@@ -121,6 +121,7 @@ impl Line {
             }
             if newer || adopted { Arc::new(queue.clone()) } else { known.clone() }
         });
+        queue.version > known.version
     }
 
     pub fn snapshot(&self) -> Snapshot {

@@ -27,6 +27,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
@@ -45,7 +46,7 @@ pub use pace::Eta;
 pub use place::{Place, Reason, Status};
 use redis::{RedisLine, Standing};
 pub use snapshot::{LineState, Snapshot};
-pub use sql::{Fate, Queue, Turn};
+pub use sql::{Fate, Queue, Totals, Turn};
 
 /// Rows that changed this long before the last reading are read again: instances' clocks differ a little, and a change
 /// is seen when it is committed.
@@ -84,6 +85,8 @@ pub struct Inner {
     lines: ArcSwap<HashMap<QueueName, Arc<Line>>>,
     /// When the rows were last read.
     refreshed_at: AtomicI64,
+    /// Tells that a queue is new here, or its row another.
+    pub changed: Notify,
 }
 
 impl Queues {
@@ -105,6 +108,7 @@ impl Queues {
             refused_at: AtomicI64::new(0),
             lines: ArcSwap::default(),
             refreshed_at: AtomicI64::new(0),
+            changed: Notify::new(),
         };
         let queues = Self { inner: Arc::new(inner) };
         queues.refresh().await?;
@@ -147,7 +151,9 @@ impl Queues {
     /// Takes a row that was just read; the queue's line in this process.
     fn learn(&self, queue: Queue) -> Arc<Line> {
         if let Some(line) = self.lines.load().get(&queue.name) {
-            line.learn(&queue);
+            if line.learn(&queue) {
+                self.changed.notify_one();
+            }
             return line.clone();
         }
         let name = queue.name.clone();
@@ -157,6 +163,7 @@ impl Queues {
             lines.entry(name.clone()).or_insert_with(|| line.clone());
             lines
         });
+        self.changed.notify_one();
         self.lines.load().get(&name).cloned().unwrap_or(line)
     }
 

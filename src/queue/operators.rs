@@ -1,14 +1,15 @@
 //! What operators do to a queue: make it, tune it, let people in by hand, look at it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::admission::STOCK_MS;
-use super::policy::{Policy, PolicyView, TunePolicy};
+use super::policy::{Mode, Policy, PolicyView, TunePolicy};
 use super::ramp::RampView;
-use super::sql::{Expected, Queue};
+use super::sql::{Expected, Queue, Totals};
 use super::{Line, LineState, Queues, Reason};
 use crate::clock::rfc3339;
 use crate::error::{Code, Error};
@@ -66,6 +67,59 @@ pub struct QueueDetail {
     /// Free or held.
     #[schema(required, minimum = 0)]
     pub unsold_seats: Option<i64>,
+}
+
+/// A queue at one moment, for whoever looks on.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct QueueFigures {
+    pub name: QueueName,
+    /// Grows with each change of the policy; its `ETag` is `"v…"`.
+    pub version: i64,
+    pub mode: Mode,
+    pub message: String,
+    /// `rebuilding` while the state in Redis is in doubt or cannot be read: then the figures are old.
+    pub state: LineState,
+    /// Why people wait although they might expect to move.
+    #[schema(required)]
+    pub reason: Option<Reason>,
+    #[schema(minimum = 0)]
+    pub waiting: i64,
+    #[schema(minimum = 0)]
+    pub active: i64,
+    #[schema(minimum = 0)]
+    pub active_max: i64,
+    /// Turns at once up to which people are let in now.
+    #[schema(minimum = 0)]
+    pub active_allowed: i64,
+    /// How long a turn may last.
+    #[schema(minimum = 1)]
+    pub session_seconds: i64,
+    /// As the policy sets it.
+    #[schema(minimum = 0, maximum = 20_000)]
+    pub rate_per_second: f64,
+    /// The rate in force: the policy's, or one on the way to it.
+    #[schema(minimum = 0, maximum = 20_000)]
+    pub rate_now_per_second: f64,
+    /// Admissions a second over the last ten seconds.
+    #[schema(minimum = 0)]
+    pub measured_rate_per_second: f64,
+    /// Turns ever opened.
+    #[schema(minimum = 0)]
+    pub admitted_total: i64,
+    /// `null`: the queue sells nothing.
+    #[schema(required)]
+    pub seats: Option<SeatFigures>,
+}
+
+/// The seats of a queue's concerts by what they are.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SeatFigures {
+    #[schema(minimum = 0)]
+    pub available: i64,
+    #[schema(minimum = 0)]
+    pub held: i64,
+    #[schema(minimum = 0)]
+    pub sold: i64,
 }
 
 /// What came of admitting by hand.
@@ -156,10 +210,48 @@ impl Queues {
             admitted_total: totals.admitted,
             unclaimed_total: totals.unclaimed,
             last_admitted_at: totals.last_admitted_at.map(rfc3339),
-            measured_rate_per_second: totals.recent as f64 * 1_000.0 / MEASURED_MS as f64,
+            measured_rate_per_second: per_second(totals),
             free_seats: (stock.seats > 0).then_some(stock.free),
             unsold_seats: (stock.seats > 0).then_some(stock.unsold),
         })
+    }
+
+    /// A queue's figures, as fresh as the machines let them be.
+    pub async fn figures(&self, line: &Line, totals: Totals) -> QueueFigures {
+        let seen = self.renew_snapshot(line).await;
+        let (queue, now) = (line.queue(), self.clock.now_ms());
+        let (policy, stock, figures) = (&queue.policy, line.stock(), line.snapshot().figures);
+        if figures.active > 0 || figures.waiting > 0 {
+            // Whoever looks on sees turns end, also when nobody else asks for the queue any more.
+            line.touch(now);
+        }
+        QueueFigures {
+            name: queue.name.clone(),
+            version: queue.version,
+            mode: policy.mode,
+            message: policy.message.clone(),
+            state: LineState::of(seen.is_err() || line.is_rebuilding()),
+            reason: line.reason(now),
+            waiting: figures.waiting,
+            active: figures.active,
+            active_max: policy.active_max,
+            active_allowed: line.cap(),
+            session_seconds: policy.session_seconds,
+            rate_per_second: policy.rate_per_second,
+            rate_now_per_second: queue.rate_at(now),
+            measured_rate_per_second: per_second(totals),
+            admitted_total: totals.admitted,
+            seats: (stock.seats > 0).then_some(SeatFigures {
+                available: stock.free,
+                held: stock.unsold - stock.free,
+                sold: stock.seats - stock.unsold,
+            }),
+        }
+    }
+
+    /// The turns of every queue, counted, by its id.
+    pub async fn totals(&self) -> Result<HashMap<i64, Totals>, Error> {
+        self.sql.all_totals(self.clock.now_ms() - MEASURED_MS).await
     }
 
     pub async fn audit(
@@ -178,4 +270,8 @@ impl Queues {
             tracing::warn!(queue.name = %line.queue().name, %error, "a tick failed; the next one repeats it");
         }
     }
+}
+
+fn per_second(totals: Totals) -> f64 {
+    totals.recent as f64 * 1_000.0 / MEASURED_MS as f64
 }

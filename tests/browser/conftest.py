@@ -87,33 +87,17 @@ def open_page(new_context):
     assert wrong == []
 
 
-@pytest.fixture
-def at_the_desk(open_page):
-    """An operator who has shown the key."""
-
-    def at_the_desk(hash="", **options):
-        page = open_page(f"{ADMIN_URL}/admin", **options)
-        page.locator("input[name=key]").fill(ADMIN_KEY)
-        page.locator("form button").click()
-        page.wait_for_selector(".tabs")
-        if hash:
-            page.goto(f"{ADMIN_URL}/admin{hash}")
-        return page
-
-    return at_the_desk
-
-
 def headline(page):
     return page.locator(".big >> visible=true")
 
 
-def check_weight(page):
+def check_weight(page, bytes_max=60_000):
     """What a page costs to load, compressed; answers of the API are not part of it."""
     loaded = page.evaluate("""
         [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]
             .filter(entry => !/\\/(queues?|concerts|users|token|balance)\\//.test(entry.name))
             .map(entry => entry.encodedBodySize)""")
-    assert len(loaded) >= 5 and 20_000 < sum(loaded) < 60_000, loaded
+    assert len(loaded) >= 5 and 20_000 < sum(loaded) < bytes_max, loaded
 
 
 def picture(page, name):

@@ -11,6 +11,7 @@ mod booking;
 mod concert;
 mod contract;
 mod ctl;
+mod desk;
 mod discretion;
 mod doctor;
 mod draw;

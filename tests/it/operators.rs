@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use crate::bad_input as wire;
 use crate::harness::*;
 
-const ROUTES: [(&str, &str); 12] = [
+const ROUTES: [(&str, &str); 13] = [
+    ("GET", "/admin/events"),
     ("GET", "/admin/queues"),
     ("GET", "/admin/queues/main"),
     ("PUT", "/admin/queues/main/policy"),

@@ -4,6 +4,7 @@
 
 const desk = (() => {
   const { words } = usher;
+  const CONNECT_AGAIN_MS = 2_000;
 
   /** What went wrong, as people read it: our words for a code, else the server's, and each field that is wrong. */
   function problem(said) {
@@ -41,13 +42,23 @@ const desk = (() => {
     look();
   }
 
-  let stream = null;
-  /** Calls `then` with the figures of every half second, and with `null` while they do not come. */
-  function figures(then) {
-    // A browser takes a stream that broke up again by itself.
-    stream ??= new EventSource('/admin/events');
-    stream.addEventListener('figures', event => then(JSON.parse(event.data)));
-    stream.addEventListener('error', () => then(null));
+  const listeners = [];
+  function connect() {
+    const stream = new EventSource('/admin/events');
+    stream.addEventListener('figures', event => listeners.forEach(tell => tell(JSON.parse(event.data))));
+    stream.addEventListener('error', async () => {
+      listeners.forEach(tell => tell(null));
+      // A browser takes up again what broke, but not what was refused: a session may be over.
+      if (stream.readyState !== EventSource.CLOSED) return;
+      await ask('GET', '/admin/queues');
+      setTimeout(connect, CONNECT_AGAIN_MS);
+    });
+  }
+
+  /** Calls `tell` with the figures of every half second, and with `null` while they do not come. */
+  function figures(tell) {
+    listeners.push(tell);
+    if (listeners.length === 1) connect();
   }
 
   /** What a tab is made of: its script calls this, and its part of the page comes to life. */

@@ -2,7 +2,7 @@
 //! of operators does.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -12,6 +12,7 @@ use crate::auth::{DESK_SECONDS, same_secret};
 use crate::error::{Code, Error};
 use crate::http::extract::{Form, Operator, Query};
 use crate::http::operator::DESK_COOKIE;
+use crate::http::page::packed_for;
 
 /// `GET /admin`: the desk for whoever has a session, else the way to one.
 pub async fn show(
@@ -25,7 +26,14 @@ pub async fn show(
         Ok(_) => visit.page("desk.html", json!({})),
         Err(_) => door(&visit, false),
     };
-    visit.answer(page)
+    let packed = page.as_ref().ok().and_then(|html| packed_for(&headers, html.as_bytes()));
+    let mut response = visit.answer(page);
+    if let Some(packed) = packed {
+        *response.body_mut() = packed.into();
+        let gzip = HeaderValue::from_static("gzip");
+        response.headers_mut().insert(header::CONTENT_ENCODING, gzip);
+    }
+    response
 }
 
 /// `POST /admin/session`: whoever types the operators' key is given a session.

@@ -35,12 +35,28 @@ pub enum Fate {
 }
 
 /// Sums over a queue's turns, read in one statement.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     pub admitted: i64,
     pub unclaimed: i64,
     pub recent: i64,
     pub last_admitted_at: Option<i64>,
+}
+
+/// With the instant since when a turn is recent as the first argument.
+const TOTALS: &str =
+    "count(*) AS admitted, count(*) FILTER (WHERE end_reason = 'unclaimed') AS unclaimed,
+    count(*) FILTER (WHERE admitted_at > $1) AS recent, max(admitted_at) AS last_admitted_at";
+
+impl Totals {
+    fn read(row: &QueryResult) -> Result<Self, Error> {
+        Ok(Self {
+            admitted: get(row, "admitted")?,
+            unclaimed: get(row, "unclaimed")?,
+            recent: get(row, "recent")?,
+            last_admitted_at: get(row, "last_admitted_at")?,
+        })
+    }
 }
 
 impl Sql {
@@ -132,18 +148,21 @@ impl Sql {
 
     /// Figures for operators.
     pub async fn totals(&self, queue_id: i64, recent_since: i64) -> Result<Totals, Error> {
-        let sql = "SELECT count(*) AS admitted, count(*) FILTER (WHERE end_reason = 'unclaimed') AS unclaimed,
-                          count(*) FILTER (WHERE admitted_at > $2) AS recent, max(admitted_at) AS last_admitted_at
-                   FROM turn WHERE queue_id = $1 AND admitted_at IS NOT NULL";
-        let statement = self.statement(sql, [queue_id.into(), recent_since.into()]);
+        let sql =
+            format!("SELECT {TOTALS} FROM turn WHERE queue_id = $2 AND admitted_at IS NOT NULL");
+        let statement = self.statement(&sql, [recent_since.into(), queue_id.into()]);
         let row = self.reader().query_one_raw(statement).await.map_err(from_db)?;
-        let row = row.ok_or_else(|| Error::bug("a count gave no row"))?;
-        Ok(Totals {
-            admitted: get(&row, "admitted")?,
-            unclaimed: get(&row, "unclaimed")?,
-            recent: get(&row, "recent")?,
-            last_admitted_at: get(&row, "last_admitted_at")?,
-        })
+        Totals::read(&row.ok_or_else(|| Error::bug("a count gave no row"))?)
+    }
+
+    /// Those of every queue that had a turn, by its id.
+    pub async fn all_totals(&self, recent_since: i64) -> Result<HashMap<i64, Totals>, Error> {
+        let sql = format!(
+            "SELECT queue_id, {TOTALS} FROM turn WHERE admitted_at IS NOT NULL GROUP BY queue_id"
+        );
+        let statement = self.statement(&sql, [recent_since.into()]);
+        let rows = self.reader().query_all_raw(statement).await.map_err(from_db)?;
+        rows.iter().map(|row| Ok((get(row, "queue_id")?, Totals::read(row)?))).collect()
     }
 
     /// Ends turns that nobody's tick looks at any more. A repair, never needed for an invariant.

@@ -29,9 +29,18 @@ impl Listener {
 
     /// The next place that is told.
     pub async fn place(&mut self) -> Value {
+        self.told("place").await
+    }
+
+    /// What operators are told next.
+    pub async fn figures(&mut self) -> Value {
+        self.told("figures").await
+    }
+
+    async fn told(&mut self, wanted: &str) -> Value {
         match self.next().await {
-            Some((event, place)) if event == "place" => place,
-            other => panic!("not a place: {other:?}"),
+            Some((event, data)) if event == wanted => data,
+            other => panic!("not `{wanted}`: {other:?}"),
         }
     }
 
@@ -41,6 +50,16 @@ impl Listener {
             let place = self.place().await;
             if is_it(&place) {
                 return place;
+            }
+        }
+    }
+
+    /// What operators are told until it is this.
+    pub async fn figures_until(&mut self, is_it: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let figures = self.figures().await;
+            if is_it(&figures) {
+                return figures;
             }
         }
     }
