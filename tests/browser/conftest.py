@@ -88,22 +88,6 @@ def open_page(new_context):
     assert wrong == []
 
 
-@pytest.fixture
-def at_the_desk(open_page):
-    """An operator who has shown the key."""
-
-    def at_the_desk(hash="", **options):
-        page = open_page(f"{ADMIN_URL}/admin", **options)
-        page.locator("input[name=key]").fill(ADMIN_KEY)
-        page.locator("form button").click()
-        page.wait_for_selector(".tabs")
-        if hash:
-            page.goto(f"{ADMIN_URL}/admin{hash}")
-        return page
-
-    return at_the_desk
-
-
 def headline(page):
     return page.locator(".big >> visible=true")
 

@@ -8,9 +8,24 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from conftest import URL, concert, operator, picture
+from conftest import ADMIN_KEY, ADMIN_URL, URL, concert, operator, picture
 
 SEOUL = "Asia/Seoul"
+
+
+@pytest.fixture
+def at_tab(open_page):
+    """An operator who has shown the key, at a tab of the desk."""
+
+    def at_tab(tab, **options):
+        page = open_page(f"{ADMIN_URL}/admin", **options)
+        page.locator("input[name=key]").fill(ADMIN_KEY)
+        page.locator("input[name=key]").press("Enter")
+        page.wait_for_selector(".tabs")
+        page.goto(f"{ADMIN_URL}/admin#{tab}")
+        return page
+
+    return at_tab
 
 
 def button(page, name):
@@ -43,8 +58,8 @@ def some_rows(page, first, count, seats, tier):
     button(page, "Add rows").click()
 
 
-def test_a_concert_is_planned_by_rows_and_a_buyer_sees_it(queue, at_the_desk, open_page):
-    page = at_the_desk("#concerts")
+def test_a_concert_is_planned_by_rows_and_a_buyer_sees_it(queue, at_tab, open_page):
+    page = at_tab("concerts")
     a_form(page, queue)
     a_tier(page, 0, "Stalls", "12,000")
     button(page, "Add a tier").click()
@@ -77,8 +92,8 @@ def test_a_concert_is_planned_by_rows_and_a_buyer_sees_it(queue, at_the_desk, op
     expect(page.get_by_text("Title: A New Night · Place: The Barn").first).to_be_visible()
 
 
-def test_what_is_wrong_is_told_at_the_field_and_nothing_is_sold(queue, at_the_desk):
-    page = at_the_desk("#concerts")
+def test_what_is_wrong_is_told_at_the_field_and_nothing_is_sold(queue, at_tab):
+    page = at_tab("concerts")
     a_form(page, queue, title="")
     a_tier(page, 0, "Stalls", "a lot")
     some_rows(page, "A", 2, "5", "Stalls")
@@ -105,8 +120,8 @@ def test_what_is_wrong_is_told_at_the_field_and_nothing_is_sold(queue, at_the_de
     assert queue.name not in [one["queue"] for one in sold]
 
 
-def test_rows_are_changed_together_and_one_by_one(queue, at_the_desk):
-    page = at_the_desk("#concerts")
+def test_rows_are_changed_together_and_one_by_one(queue, at_tab):
+    page = at_tab("concerts")
     a_form(page, queue)
     a_tier(page, 0, "Near", "5000")
     button(page, "Add a tier").click()
@@ -135,8 +150,8 @@ def test_rows_are_changed_together_and_one_by_one(queue, at_the_desk):
     assert [(tier["name"], tier["seats"]) for tier in made["tiers"]] == [("Far", 22)]
 
 
-def test_a_great_plan_stays_usable(queue, at_the_desk):
-    page = at_the_desk("#concerts")
+def test_a_great_plan_stays_usable(queue, at_tab):
+    page = at_tab("concerts")
     a_form(page, queue, title="The Arena")
     a_tier(page, 0, "Everywhere", "10000")
     some_rows(page, "A1", 200, "100", "Everywhere")
@@ -149,7 +164,7 @@ def test_a_great_plan_stays_usable(queue, at_the_desk):
     assert operator("GET", "/admin/concerts")["concerts"][-1]["seats_total"] == 19_998
 
 
-def test_a_concert_is_changed_and_its_queue_is_not_while_it_has_bookings(queue, at_the_desk, open_page):
+def test_a_concert_is_changed_and_its_queue_is_not_while_it_has_bookings(queue, at_tab, open_page):
     told = concert(queue)
     queue.tune(mode="open")
     buyer = open_page(queue.address())
@@ -158,7 +173,7 @@ def test_a_concert_is_changed_and_its_queue_is_not_while_it_has_bookings(queue, 
     button(buyer, "Hold these seats").click()
     expect(buyer.get_by_role("timer")).to_be_visible()
 
-    page = at_the_desk("#concerts")
+    page = at_tab("concerts")
     card = page.get_by_role("article").filter(has_text=queue.name)
     expect(card.get_by_role("row", name="stalls ₩12,000 23 1 0")).to_be_visible()
     button(card, "Change").click()
@@ -173,9 +188,9 @@ def test_a_concert_is_changed_and_its_queue_is_not_while_it_has_bookings(queue, 
     assert operator("GET", f"/admin/concerts/{told}")["place"] == "The Barn"
 
 
-def test_an_opening_is_planned_and_happens(queue, at_the_desk, open_page):
+def test_an_opening_is_planned_and_happens(queue, at_tab, open_page):
     queue.tune(mode="closed")
-    page = at_the_desk("#schedules", timezone_id=SEOUL)
+    page = at_tab("schedules", timezone_id=SEOUL)
     page.get_by_label("Queue").select_option(queue.name)
     expect(page.get_by_text("Nothing is planned.")).to_be_visible()
     page.get_by_label("Mode").select_option("open")
@@ -202,8 +217,8 @@ def test_an_opening_is_planned_and_happens(queue, at_the_desk, open_page):
     expect(page.get_by_text("closed: nobody joins, nobody is let in → open: people join and are let in")).to_be_visible()
 
 
-def test_a_plan_is_changed_and_taken_back(queue, at_the_desk):
-    page = at_the_desk(f"#schedules/{queue.name}", timezone_id=SEOUL)
+def test_a_plan_is_changed_and_taken_back(queue, at_tab):
+    page = at_tab(f"schedules/{queue.name}", timezone_id=SEOUL)
     page.get_by_label("Mode").select_option("open")
     page.get_by_label("When").fill("2030-05-01T20:00")
     button(page, "Plan it").click()
@@ -223,10 +238,10 @@ def test_a_plan_is_changed_and_taken_back(queue, at_the_desk):
     assert operator("GET", f"/admin/queues/{queue.name}/schedule")["pending"] == []
 
 
-def test_the_audit_goes_back_as_far_as_one_asks(queue, at_the_desk):
+def test_the_audit_goes_back_as_far_as_one_asks(queue, at_tab):
     for seats_max in range(1, 61):
         queue.tune(seats_per_booking_max=seats_max)
-    page = at_the_desk("#audit")
+    page = at_tab("audit")
     page.get_by_label("Queue").select_option(queue.name)
     changes = page.get_by_text("Seats per booking:")
     expect(changes).to_have_count(50)
@@ -237,8 +252,8 @@ def test_the_audit_goes_back_as_far_as_one_asks(queue, at_the_desk):
     expect(button(page, "Earlier entries")).to_be_hidden()
 
 
-def test_health_says_how_the_instance_is(at_the_desk):
-    page = at_the_desk("#health")
+def test_health_says_how_the_instance_is(at_tab):
+    page = at_tab("health")
     expect(page.get_by_role("row", name="Clock of the database well")).to_be_visible()
     expect(page.get_by_text("they come")).to_be_visible()
     button(page, "Check the books").click()
@@ -249,9 +264,9 @@ def test_health_says_how_the_instance_is(at_the_desk):
 
 @pytest.mark.parametrize("locale", ["en-GB", "ko-KR"])
 @pytest.mark.parametrize("tab", ["concerts", "form", "schedules", "audit", "health"])
-def test_each_tab_is_whole_and_accessible(queue, at_the_desk, locale, tab):
+def test_each_tab_is_whole_and_accessible(queue, at_tab, locale, tab):
     concert(queue)
-    page = at_the_desk("#concerts" if tab == "form" else f"#{tab}", locale=locale)
+    page = at_tab("concerts" if tab == "form" else tab, locale=locale)
     expect(page.locator("section .card >> visible=true").first).to_be_visible()
     if tab == "form":
         page.locator("section button >> visible=true").first.click()
