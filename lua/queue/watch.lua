@@ -8,7 +8,7 @@ KEYS  1 generation  string  the epoch whose state this is
       4 pend        zset    user -> number
       5 act         zset    user -> look_at_ms
 ARGV  1 epoch
-Reply {"LINE", serving, arrivals, waiting, active, pause_until} | {"STALE"}
+Reply {"LINE", serving, arrivals, waiting, pending (of those who wait), active, pause_until} | {"STALE"}
 Cost  O(1)
 Why   The figures belong together: read one by one they could say that more are served than came. A batch that is not in
       SQL yet is not served: if it is lost, places would rise. Its people wait until then: who is in no figure is missed.
@@ -22,5 +22,5 @@ end
 local pending = redis.call('ZCARD', pend)
 local serving = pending == 0 and 'serving' or 'served'
 local figures = redis.call('HMGET', line, serving, 'n', 'pause_until')
-return { 'LINE', figures[1] or '0', figures[2] or '0', redis.call('ZCARD', wait) + pending, redis.call('ZCARD', act),
-  figures[3] or '0' }
+return { 'LINE', figures[1] or '0', figures[2] or '0', redis.call('ZCARD', wait) + pending, pending,
+  redis.call('ZCARD', act), figures[3] or '0' }

@@ -140,10 +140,12 @@ impl Queues {
         }
         let (snapshot, epoch) = (line.snapshot(), line.epoch());
         let certain = seen.is_ok() && !line.is_in_doubt();
-        // A line in which nobody waits, or that counts fewer, has lost him, or has not been looked at since he came.
+        // A line in which nobody waits behind a batch, or that counts fewer, has lost him, or let him in, or has not been
+        // looked at since he came.
         let newest = QueueNumber::base(epoch) + snapshot.figures.arrivals;
         let is_given = number.0 <= newest || number <= line.given_in(epoch);
-        let waits = number > snapshot.figures.serving && snapshot.figures.waiting > 0 && is_given;
+        let figures = snapshot.figures;
+        let waits = number > figures.serving && figures.waiting > figures.pending && is_given;
         if certain && confirmed == epoch && waits {
             return Ok(Found::Waiting(self.waiting(line, &snapshot, number, Some(epoch))));
         }

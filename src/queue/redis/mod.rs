@@ -78,8 +78,10 @@ pub struct Figures {
     /// Highest number that came up and is known to SQL; 0 when none did.
     pub serving: QueueNumber,
     pub arrivals: i64,
-    /// Whoever came and has no turn yet, also those who are on their way into SQL.
+    /// Whoever came and has no turn yet.
     pub waiting: i64,
+    /// Those of them who are on their way into SQL.
+    pub pending: i64,
     pub active: i64,
     /// Until when nobody is admitted after a rebuild. 0: there is no such pause.
     pub pause_until: i64,
@@ -192,6 +194,7 @@ impl RedisLine<'_> {
                 serving: QueueNumber(reply.int()?),
                 arrivals: reply.int()?,
                 waiting: reply.int()?,
+                pending: reply.int()?,
                 active: reply.int()?,
                 pause_until: reply.int()?,
             })),

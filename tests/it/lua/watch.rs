@@ -20,8 +20,14 @@ async fn the_figures_are_those_of_one_moment_and_nothing_is_written() {
         }
         assert_eq!(stage.admits(&tuned(1.0, 2.0), NOW).await, [1, 2]);
         let before = stage.keyspace().await;
-        let figures =
-            Figures { serving: stage.nth(2), arrivals: 5, waiting: 3, active: 2, pause_until: 0 };
+        let figures = Figures {
+            serving: stage.nth(2),
+            arrivals: 5,
+            waiting: 3,
+            pending: 0,
+            active: 2,
+            pause_until: 0,
+        };
         for _ in 0..2 {
             assert_eq!(stage.line().watch().await.unwrap(), Some(figures));
         }
@@ -39,8 +45,14 @@ async fn a_pending_batch_waits_and_is_not_served() {
         }
         assert_eq!(stage.admits(&tuned(1.0, 1.0), NOW).await, [1]);
         assert_eq!(stage.takes(&tuned(1.0, 1.0), NOW + 1_000).await, [2]);
-        let figures =
-            Figures { serving: stage.nth(1), arrivals: 3, waiting: 2, active: 1, pause_until: 0 };
+        let figures = Figures {
+            serving: stage.nth(1),
+            arrivals: 3,
+            waiting: 2,
+            pending: 1,
+            active: 1,
+            pause_until: 0,
+        };
         assert_eq!(stage.line().watch().await.unwrap(), Some(figures));
     })
     .await;

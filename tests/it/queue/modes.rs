@@ -57,7 +57,7 @@ stories! {
         for _ in 0..20 {
             mode(app, "closed").await;
             let crowd: Vec<Buyer> = (0..50).map(|_| app.buyer()).collect();
-            let joins = join_all(crowd.iter().map(|buyer| buyer.join()));
+            let joins = join_all(crowd.iter().map(Buyer::join));
             let (answers, ()) = tokio::join!(joins, mode(app, "open"));
             for answer in answers.into_iter().filter(|answer| answer.status != 200) {
                 answer.refused(403, "queue_closed");
