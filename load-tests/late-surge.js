@@ -6,6 +6,7 @@ import { sleep } from 'k6';
 import exec from 'k6/execution';
 import { Gauge, Trend } from 'k6/metrics';
 import { join, makeQueue, poll, promises, size } from './lib/line.js';
+import { slowestOfASecond } from './lib/slowest.js';
 import { answeredInTime, summary, valueIn } from './lib/summary.js';
 import { figure } from './lib/table.js';
 
@@ -18,8 +19,6 @@ const STEADY = Math.max(1, Math.round(PEOPLE / SURGE_SECONDS / TIMES));
 const [BEFORE, SURGE, RECOVERY, AFTER] = [8, SURGE_SECONDS, 30, 8];
 const POLICY = { rate_per_second: 20, burst: 1, active_max: 1000000, claim_seconds: 600 };
 const PROBE_SECONDS = 0.02;
-// Held against each other is the slowest answer of a second, as it is in the median: what a surge leaves behind shows in
-// every second, what others do on a shared machine in some.
 const RECOVERED = { times: 3, ms: 20 };
 
 const [probeBefore, probeSurge, probeAfter] = ['before', 'surge', 'after'].map((phase) => new Trend(`probe_${phase}`, true));
@@ -63,11 +62,7 @@ export function visit(line) {
 export function probe(line) {
   const me = join(line, line.first_user);
   const began = Date.now();
-  const slowest = { before: {}, after: {} };
-  const note = (phase, seconds, ms) => {
-    const second = Math.floor(seconds);
-    slowest[phase][second] = Math.max(slowest[phase][second] || 0, ms);
-  };
+  const took = { before: [], after: [] };
   for (let seconds = 0; seconds < BEFORE + SURGE + RECOVERY + AFTER; seconds = (Date.now() - began) / 1000) {
     const asked_at = Date.now();
     poll(me);
@@ -75,22 +70,17 @@ export function probe(line) {
     if (seconds < BEFORE) {
       probeBefore.add(ms);
       // The first answers of a run pay for connections and for warming up.
-      if (seconds > 1) note('before', seconds, ms);
+      if (seconds > 1) took.before.push({ at: asked_at, ms });
     } else if (seconds < BEFORE + SURGE) {
       probeSurge.add(ms);
     } else if (seconds > BEFORE + SURGE + RECOVERY) {
       probeAfter.add(ms);
-      note('after', seconds, ms);
+      took.after.push({ at: asked_at, ms });
     }
     sleep(PROBE_SECONDS);
   }
-  const [before, after] = [median(slowest.before), median(slowest.after)];
+  const [before, after] = [took.before, took.after].map(slowestOfASecond);
   recovered.add(after <= Math.max(before * RECOVERED.times, before + RECOVERED.ms) ? 1 : 0);
-}
-
-function median(of) {
-  const times = Object.values(of).sort((a, b) => a - b);
-  return times[Math.floor(times.length / 2)];
 }
 
 export function handleSummary({ metrics }) {
