@@ -95,7 +95,6 @@ pub async fn events(State(app): State<App>, _: Operator) -> Response {
             figures.clone()
         };
         let figures = app.stopping.run_until_cancelled(next).await??;
-        heard.mark_unchanged();
         let event = Event::default().event("figures").data(figures);
         Some((Ok::<_, Infallible>(event), (app, heard, true)))
     });

@@ -10,7 +10,7 @@
   const RATE_SECONDS = 2;
   const PREVIEW_SECONDS = 60;
   // Fewer say nothing of how long people stay.
-  const ADMISSIONS_MIN = 5;
+  const GONE_MIN = 5;
   const PLOT_HEIGHT = 150;
 
   const number = (value, digits = 0) => (value ?? 0).toLocaleString(lang, { maximumFractionDigits: digits });
@@ -43,10 +43,10 @@
   function stay(rows, queue) {
     const recent = rows.filter(row => row.time >= rows.at(-1).time - PREVIEW_SECONDS);
     const [first, last] = [recent[0], recent.at(-1)];
-    const admitted = last.total - first.total;
-    if (admitted < ADMISSIONS_MIN) return queue.session_seconds;
+    const gone = last.total - first.total - (last.queue.active - first.queue.active);
+    if (gone < GONE_MIN) return queue.session_seconds;
     const inside = recent.reduce((sum, row) => sum + row.queue.active, 0) / recent.length;
-    return Math.min(queue.session_seconds, Math.max(1, inside * (last.time - first.time) / admitted));
+    return Math.min(queue.session_seconds, Math.max(1, inside * (last.time - first.time) / gone));
   }
 
   /**
