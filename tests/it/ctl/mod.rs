@@ -243,7 +243,7 @@ stories! {
         assert_eq!(changed["place"], "Barn");
         assert_eq!(ctl(app, &format!("concerts show {id} --json")).await.json(), changed);
         let shown = ctl(app, &format!("concerts show {id}")).await.ok();
-        assert_eq!(row(&shown, "Box"), ["Box", "900", "1"]);
+        assert_eq!(row(&shown, "Box"), ["Box", "900", "1", "1", "0", "0"]);
     }
 
     async fn a_concert_comes_from_a_file_or_a_pipe(app: &TestApp) {
