@@ -14,6 +14,7 @@ mod ctl;
 mod discretion;
 mod doctor;
 mod draw;
+mod examples;
 mod fifo;
 mod identity;
 mod lua;
