@@ -91,7 +91,7 @@ const CHECKS: &[(&str, &str, &str)] = &[
 impl Sql {
     /// Asks everything of one moment.
     pub async fn check(&self, now: i64) -> Result<Report, Error> {
-        let moment = self.begin_snapshot().await?;
+        let moment = self.begin_snapshot("sql.check").await?;
         if self.is_postgres() {
             let patience = STATEMENT_TIMEOUT.as_millis();
             let patience = format!("SET LOCAL statement_timeout = {patience}");

@@ -33,5 +33,6 @@ mod rotation;
 mod schedule;
 mod tidy;
 mod together;
+mod traces;
 mod tune;
 mod verify;
