@@ -30,20 +30,24 @@ pub fn start(log: &str, traces: Option<&TracesConfig>) -> Result<Option<Collecto
         .with_writer(std::io::stderr)
         // Spans are the collector's, and without one nobody's.
         .with_filter(filter.and(filter_fn(|about| !about.is_span())));
-    let (tracer, collector) = traces.map(Collector::at).transpose()?.unzip();
-    let spans = tracer.map(|tracer| {
-        tracing_opentelemetry::layer()
-            .with_tracer(tracer)
-            .with_location(false)
-            .with_threads(false)
-            .with_target(false)
-            .with_tracked_inactivity(false)
-            .with_context_activation(false)
-            .with_filter(filter_fn(|about| about.is_span() && about.target() == spans::TARGET))
-    });
+    let subscriber = tracing_subscriber::registry().with(lines);
     // A second call, as in a test with several servers, keeps the first subscriber.
-    let _ = tracing_subscriber::registry().with(lines).with(spans).try_init();
-    Ok(collector)
+    let Some(traces) = traces else {
+        // No layer at all: one that is there and empty has each span asked for again and again.
+        let _ = subscriber.try_init();
+        return Ok(None);
+    };
+    let (tracer, collector) = Collector::at(traces)?;
+    let spans = tracing_opentelemetry::layer()
+        .with_tracer(tracer)
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_tracked_inactivity(false)
+        .with_context_activation(false)
+        .with_filter(filter_fn(|about| about.is_span() && about.target() == spans::TARGET));
+    let _ = subscriber.with(spans).try_init();
+    Ok(Some(collector))
 }
 
 /// The recorder of this process; the second server of a test shares it.
