@@ -8,6 +8,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::auth::{Desk, Identities, QueueToken, Tokens};
 use crate::booking::Bookings;
@@ -183,7 +184,8 @@ impl App {
             let _room = room;
             work.await
         };
-        match tokio::time::timeout(WORK_TIMEOUT, self.work.spawn(work)).await {
+        let work = self.work.spawn(work.in_current_span());
+        match tokio::time::timeout(WORK_TIMEOUT, work).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(panic)) => {
                 Err(Error::Internal { context: "detached work panicked", source: panic.into() })

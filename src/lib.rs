@@ -54,7 +54,7 @@ pub mod redis;
 pub mod server;
 /// The database.
 pub mod sql;
-/// Logs and figures.
+/// Logs, figures and traces.
 pub mod telemetry;
 /// Requests that share calls.
 pub mod together;

@@ -88,7 +88,7 @@ async fn serve(file: Option<PathBuf>, demo: bool) -> anyhow::Result<()> {
     // Whatever is made in the data directory, by this process or its Redis, is for the owner alone.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let config = Config::load(file.as_deref())?;
-    telemetry::log(&config.log);
+    let collector = telemetry::start(&config.log, config.traces.as_ref())?;
     for stray in &config.strays {
         tracing::warn!("{stray}");
     }
@@ -110,6 +110,14 @@ async fn serve(file: Option<PathBuf>, demo: bool) -> anyhow::Result<()> {
     // Every connection is an open file, and the usual soft limit of 1,024 turns a crowd away. A refusal is no reason
     // not to serve: the doctor tells of the limit.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let served = until_stopped(config, demo, stop).await;
+    if let Some(collector) = collector {
+        collector.flush().await;
+    }
+    served
+}
+
+async fn until_stopped(config: Config, demo: bool, stop: CancellationToken) -> anyhow::Result<()> {
     let doors = Doors::bind(&config.http).await?;
     doctor::preflight(&config).await?;
     let app = match App::build(config, Clock::system(), &stop).await {

@@ -8,8 +8,10 @@ use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::{Instrument, Span};
 
 use crate::error::Error;
+use crate::telemetry::spans;
 
 /// Requests that wait for their call; further ones wait for room. As many as are served at once.
 const COMING_MAX: usize = 8_192;
@@ -20,6 +22,7 @@ struct Coming<Q, A> {
     tell: oneshot::Sender<Result<A, Error>>,
     /// Whoever hangs up is served all the same: the process does not stop before that.
     at_work: TaskTrackerToken,
+    asked_in: Span,
 }
 
 /// The way to the one task that serves; it begins with the first request.
@@ -51,7 +54,7 @@ impl<Q: Send + 'static, A: Send + 'static> Together<Q, A> {
             coming
         });
         let gone = || Error::bug("nobody serves these requests any more");
-        let one = Coming { request, tell, at_work: work.token() };
+        let one = Coming { request, tell, at_work: work.token(), asked_in: Span::current() };
         coming.send(one).await.map_err(|_| gone())?;
         told.await.map_err(|_| gone())?
     }
@@ -65,12 +68,13 @@ async fn serve<Q, A, F: Future<Output = Result<Vec<A>, Error>>>(
 ) {
     let mut batch = Vec::with_capacity(together_max);
     while requests.recv_many(&mut batch, together_max).await > 0 {
+        let span = spans::shared("together", batch.iter().map(|coming| &coming.asked_in));
         let (asked, mut told): (Vec<Q>, Vec<_>) = batch
             .drain(..)
             .map(|coming: Coming<Q, A>| (coming.request, (coming.tell, coming.at_work)))
             .unzip();
         // Whatever happens to these people, the next ones are served.
-        let served = AssertUnwindSafe(serve(asked)).catch_unwind().await;
+        let served = AssertUnwindSafe(serve(asked)).catch_unwind().instrument(span).await;
         let answers = served.unwrap_or_else(|_| Err(Error::bug("serving requests panicked")));
         // Who hung up does not hear his answer; it holds all the same.
         match answers {

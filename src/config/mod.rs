@@ -32,6 +32,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// What the log shows, in the syntax of `tracing`.
     pub log: String,
+    /// Who is told of spans, if anybody is.
+    pub traces: Option<TracesConfig>,
     /// Variables that look like settings and are none, each with what to say of it.
     pub strays: Vec<String>,
 }
@@ -116,6 +118,15 @@ pub struct PagesConfig {
     pub currency: String,
     /// Files that replace those of the binary.
     pub dir: Option<PathBuf>,
+}
+
+/// A collector of traces.
+#[derive(Clone, Debug)]
+pub struct TracesConfig {
+    /// Where it takes spans.
+    pub endpoint: String,
+    /// How many of the traces that begin here are told of, of 1.
+    pub ratio: f64,
 }
 
 /// Everything that is wrong with the settings, one line each.
@@ -224,6 +235,28 @@ mod tests {
                 .unwrap_err();
         for name in ["USHER_LISTEN", "USHER_AUTH", "USHER_WAITING_MAX"] {
             assert!(problems.to_string().contains(name), "{problems}");
+        }
+    }
+
+    #[test]
+    fn traces_go_where_a_collector_takes_them_and_nowhere_by_default() {
+        assert!(read(&[("USHER_TRACE_RATIO", "0.5")]).unwrap().traces.is_none());
+        for (given, endpoint) in [
+            ("http://127.0.0.1:4318", "http://127.0.0.1:4318/v1/traces"),
+            ("http://collector/otlp/", "http://collector/otlp/v1/traces"),
+        ] {
+            let config = read(&[("USHER_OTLP_ENDPOINT", given)]).unwrap();
+            let traces = config.traces.unwrap();
+            assert_eq!((traces.endpoint.as_str(), traces.ratio), (endpoint, 1.0));
+        }
+        for (name, value) in [
+            ("USHER_OTLP_ENDPOINT", "127.0.0.1:4318"),
+            ("USHER_OTLP_ENDPOINT", "https://collector"),
+            ("USHER_TRACE_RATIO", "1.5"),
+            ("USHER_TRACE_RATIO", "NaN"),
+        ] {
+            let problems = read(&[(name, value)]).unwrap_err().to_string();
+            assert!(problems.contains(name), "{name}={value}: {problems}");
         }
     }
 

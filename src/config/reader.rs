@@ -10,7 +10,7 @@ use url::Url;
 use super::keys::{self, Keys};
 use super::{
     AuthConfig, Config, HttpConfig, Identity, PagesConfig, Problems, QueueConfig, RedisConfig,
-    SqlConfig,
+    SqlConfig, TracesConfig,
 };
 
 /// Libraries tell of their own affairs only when something is wrong.
@@ -43,6 +43,8 @@ pub(super) struct Written {
     currency: Option<String>,
     web_dir: Option<String>,
     log: Option<String>,
+    otlp_endpoint: Option<String>,
+    trace_ratio: Option<Fraction>,
 }
 
 /// A number in a file, or text in the environment.
@@ -50,6 +52,14 @@ pub(super) struct Written {
 #[serde(untagged)]
 enum Text {
     Number(i64),
+    Text(String),
+}
+
+/// The same of a number that need not be whole.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Fraction {
+    Number(f64),
     Text(String),
 }
 
@@ -65,7 +75,6 @@ impl Reader {
         written: Written,
         missing_keys: Keys,
     ) -> Result<Config, Problems> {
-        let log = written.log.clone().unwrap_or_else(|| LOG_DEFAULT.to_owned());
         let data_dir = PathBuf::from(written.data_dir.as_deref().unwrap_or("var"));
         let listen = self.address("USHER_LISTEN", written.listen.as_deref(), "127.0.0.1:8080");
         let admin_listen =
@@ -101,6 +110,7 @@ impl Reader {
             currency: self.currency(written.currency),
             dir: written.web_dir.map(PathBuf::from),
         };
+        let traces = self.traces(written.otlp_endpoint.as_deref(), written.trace_ratio);
         let sql = self.sql(written.database_url, &data_dir, written.redis_url.is_none());
         let redis = match written.redis_url {
             Some(url) => RedisConfig::Url(url),
@@ -129,7 +139,8 @@ impl Reader {
                 queue: QueueConfig { poll_seconds_max, waiting_max },
                 pages,
                 data_dir,
-                log,
+                log: written.log.unwrap_or_else(|| LOG_DEFAULT.to_owned()),
+                traces,
                 strays: Vec::new(),
             }),
             (keys, key) => Err(Problems(keys.err().into_iter().chain(key.err()).collect())),
@@ -226,6 +237,28 @@ impl Reader {
             (Some(_), _) => self.problem("USHER_AUTH", "is `open` or `jwt`"),
         }
         Identity::Open
+    }
+
+    fn traces(&mut self, endpoint: Option<&str>, ratio: Option<Fraction>) -> Option<TracesConfig> {
+        let ratio = match ratio {
+            None => Some(1.0),
+            Some(Fraction::Number(number)) => Some(number),
+            Some(Fraction::Text(text)) => text.parse().ok(),
+        };
+        let ratio = ratio.filter(|ratio| (0.0..=1.0).contains(ratio));
+        if ratio.is_none() {
+            self.problem("USHER_TRACE_RATIO", "is a number from 0 to 1");
+        }
+        let endpoint = endpoint.and_then(|text| match Url::parse(text) {
+            Ok(url) if url.scheme() == "http" && url.query().is_none() => {
+                Some(format!("{}/v1/traces", url.as_str().trim_end_matches('/')))
+            }
+            _ => {
+                self.problem("USHER_OTLP_ENDPOINT", "is an address like `http://127.0.0.1:4318`");
+                None
+            }
+        });
+        Some(TracesConfig { endpoint: endpoint?, ratio: ratio? })
     }
 
     fn sql(&mut self, written: Option<String>, data_dir: &Path, alone: bool) -> SqlConfig {

@@ -61,6 +61,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("USHER_LOG", "warn,usher=info", "filter of the log, e.g. `usher=debug`"),
     setting(
+        "USHER_OTLP_ENDPOINT",
+        "none",
+        "an OpenTelemetry collector that takes traces over HTTP, e.g. `http://127.0.0.1:4318`",
+    ),
+    setting("USHER_TRACE_RATIO", "1", "how many of the traces that begin here are told of, 0 … 1"),
+    setting(
         "USHER_CONFIG",
         "./usher.toml",
         "the TOML file; keys are these names in lower case without `USHER_`",

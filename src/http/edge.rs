@@ -14,12 +14,14 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use tokio_util::task::TaskTracker;
 use tower::{Layer, Service};
+use tracing::{Instrument, Span};
 
 use super::json::BODY_TIMEOUT;
-use super::measure::Measurements;
+use super::measure::{Measurements, label};
 use super::reply;
 use crate::chance;
 use crate::error::{Code, Error};
+use crate::telemetry::spans;
 
 const URI_BYTES_MAX: usize = 8 * 1_024;
 const REQUEST_ID_CHARS_MAX: usize = 64;
@@ -75,10 +77,12 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let (asked, edge) = (Asked::of(&request), self.edge.clone());
+        let span = asked.span(&request);
+        let within = span.clone();
         let EdgeLayer { measured, work, deadline } = edge;
         let length = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
         let answering = (length <= URI_BYTES_MAX).then(|| self.inner.call(request));
-        Box::pin(async move {
+        let answered = async move {
             let response = match answering {
                 Some(answering) => asked.answer(answering, deadline).await,
                 None => {
@@ -93,10 +97,11 @@ where
                     .headers_mut()
                     .insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            let route = asked.route.as_ref().map_or("none", MatchedPath::as_str);
-            measured.count(&asked.method, route, response.status(), asked.at.elapsed());
+            measured.count(&asked.method, asked.route(), response.status(), asked.at.elapsed());
+            spans::answered(&span, response.status().as_u16());
             Ok(response)
-        })
+        };
+        Box::pin(answered.instrument(within))
     }
 }
 
@@ -118,6 +123,17 @@ impl Asked {
             route: request.extensions().get::<MatchedPath>().cloned(),
             id: request_id(request),
         }
+    }
+
+    fn route(&self) -> &str {
+        self.route.as_ref().map_or("none", MatchedPath::as_str)
+    }
+
+    fn span(&self, request: &Request) -> Span {
+        let id = self.id.to_str().unwrap_or_default();
+        spans::request((label(&self.method), self.route()), id, &|name| {
+            request.headers().get(name)?.to_str().ok()
+        })
     }
 
     async fn answer(

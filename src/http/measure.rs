@@ -71,7 +71,7 @@ impl Measurements {
 }
 
 /// Anybody can invent a method; a label that grows with them would grow for ever.
-fn label(method: &Method) -> &'static str {
+pub fn label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use crate::error::{Code, Error, FieldProblem};
 use crate::ids::SeatId;
+use crate::telemetry::spans;
 
 /// What 503 tells a client to wait when nothing better is known.
 const RETRY_AFTER_SECONDS: u64 = 2;
@@ -222,12 +223,14 @@ fn log(error: &Error, request_id: &str, path: &str) {
     let code = error.code();
     match error {
         Error::Internal { source, .. } => {
-            tracing::error!(request.id = request_id, path, %code, source = %chain(source.as_ref()), "{error}");
+            tracing::error!(request.id = request_id, trace.id = spans::trace_id(), path, %code, source = %chain(source.as_ref()), "{error}");
         }
         Error::Unavailable { source, .. } | Error::OutcomeUnknown { source } => {
-            tracing::warn!(request.id = request_id, path, %code, source = %chain(source.as_ref()), "{error}");
+            tracing::warn!(request.id = request_id, trace.id = spans::trace_id(), path, %code, source = %chain(source.as_ref()), "{error}");
         }
-        _ => tracing::debug!(request.id = request_id, path, %code, "{error}"),
+        _ => {
+            tracing::debug!(request.id = request_id, trace.id = spans::trace_id(), path, %code, "{error}");
+        }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod sql;
 use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::booking::Bookings;
 use crate::clock::Clock;
@@ -80,7 +81,7 @@ impl Payments {
     /// Redis hears of it after the answer: a seat it forgets to mark is refused by SQL, a turn it keeps is looked up.
     fn tell_redis(&self, booking: crate::booking::Booking, turn_ended: bool) {
         let bookings = self.inner.bookings.clone();
-        self.inner.work.spawn(async move {
+        let told = async move {
             bookings.sold(&booking).await;
             if let Some(line) =
                 bookings.queues().line_of_id(booking.queue_id).filter(|_| turn_ended)
@@ -88,7 +89,8 @@ impl Payments {
                 bookings.turn_ended(&line, booking.user, booking.number).await;
             }
             crash_point!("pay.after_redis");
-        });
+        };
+        self.inner.work.spawn(told.in_current_span());
     }
 
     /// Adds money; with a key, once.

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::error::Elapsed;
+use tracing::Instrument;
 
 use super::line::Line;
 use super::redis::{Allowance, Reserved, Standing};
@@ -17,6 +18,7 @@ use crate::clock::SKEW_MS_MAX;
 use crate::crash_point;
 use crate::error::{Code, Error, Machine};
 use crate::ids::{QueueNumber, UserId};
+use crate::telemetry::spans;
 
 /// How long a join waits for an admission that is due at once.
 const ADMISSION_WAIT: Duration = Duration::from_millis(500);
@@ -133,11 +135,16 @@ impl Queues {
             return Ok(());
         }
         let (queues, line) = (self.clone(), line.clone());
-        let ticked = self.work.spawn(async move { queues.tick_anew(&line).await });
+        let tick = async move { queues.tick_anew(&line).await };
+        let ticked = self.work.spawn(tick.in_current_span());
         ticked.await.map_err(|_| Error::bug("a tick panicked"))?
     }
 
     async fn tick_locked(&self, line: &Arc<Line>) -> Result<usize, Error> {
+        spans::within(spans::tick(line.queue().name.as_str()), self.tick_until_full(line)).await
+    }
+
+    async fn tick_until_full(&self, line: &Arc<Line>) -> Result<usize, Error> {
         line.ticked_at.store(self.clock.now_ms(), Ordering::Relaxed);
         if line.is_in_doubt() {
             // Its pause and its lease are told by the clock of whoever begins it.

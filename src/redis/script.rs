@@ -9,6 +9,7 @@ use redis::{Cmd, RedisError};
 
 use super::{Connection, Redis};
 use crate::error::Error;
+use crate::telemetry::spans;
 
 /// One atomic operation: a text in `lua/`, its keys and its fixed arguments counted.
 pub struct Script<const KEYS: usize, const ARGS: usize> {
@@ -59,8 +60,8 @@ impl<const KEYS: usize, const ARGS: usize> Script<KEYS, ARGS> {
             invocation.arg(text);
         }
         let mut shared = connection.shared.clone();
-        let words: Vec<String> =
-            redis.within_deadline(invocation.invoke_async(&mut shared)).await?;
+        let call = redis.within_deadline(invocation.invoke_async(&mut shared));
+        let words: Vec<String> = spans::within(spans::script(self.name), call).await?;
         Ok(Reply { script: self.name, words: words.into_iter() })
     }
 }

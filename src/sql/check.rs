@@ -8,7 +8,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Sql, from_db, get};
+use super::{Sql, Transaction, from_db, get};
 use crate::error::Error;
 
 /// Each query reads whole tables: what any other statement has is too little after a big sale. It ends before its answer
@@ -91,7 +91,7 @@ const CHECKS: &[(&str, &str, &str)] = &[
 impl Sql {
     /// Asks everything of one moment.
     pub async fn check(&self, now: i64) -> Result<Report, Error> {
-        let moment = self.begin_patient_snapshot().await?;
+        let moment = self.begin_patient_snapshot("sql.check").await?;
         let mut checks = Vec::with_capacity(CHECKS.len());
         for (id, what, sql) in CHECKS {
             let values = if sql.contains("$1") { vec![now.into()] } else { Vec::new() };
@@ -109,8 +109,11 @@ impl Sql {
     }
 
     /// One moment, for statements that read whole tables.
-    pub(super) async fn begin_patient_snapshot(&self) -> Result<DatabaseTransaction, Error> {
-        let moment = self.begin_snapshot().await?;
+    pub(super) async fn begin_patient_snapshot(
+        &self,
+        what: &'static str,
+    ) -> Result<Transaction, Error> {
+        let moment = self.begin_snapshot(what).await?;
         if self.is_postgres() {
             let patience = STATEMENT_TIMEOUT.as_millis();
             let patience = format!("SET LOCAL statement_timeout = {patience}");

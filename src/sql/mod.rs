@@ -1,4 +1,4 @@
-//! The connection to the database, transactions, and the translation of its errors. No table is named here but
+//! The connection to the database, and the translation of its errors. No table is named here but
 //! `installation`; what a feature asks of its tables stands in its own `sql.rs`.
 
 mod alone;
@@ -8,18 +8,18 @@ pub mod entity;
 mod look;
 pub mod report;
 pub mod rows;
+mod transaction;
 pub mod writer;
 
 pub use look::Look;
+pub use transaction::{Transaction, awaited, commit, retried};
 
-use std::future::Future;
 use std::time::Duration;
 
 use migrations::{Migrator, MigratorTrait};
 use sea_orm::{
-    AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction,
-    DbBackend, DbErr, IsolationLevel, QueryResult, RuntimeErr, SqliteTransactionMode, Statement,
-    TransactionOptions, TransactionTrait, TryGetable, Value,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, QueryResult,
+    RuntimeErr, Statement, TransactionTrait, TryGetable, Value,
 };
 use sqlx::Connection;
 use sqlx::postgres::PgConnectOptions;
@@ -27,21 +27,16 @@ use sqlx::postgres::PgConnectOptions;
 use crate::chance;
 use crate::config::SqlConfig;
 use crate::error::{Error, Machine};
-use crate::ids::IdempotencyKey;
 
 /// How long a request waits for a connection: longer would outlive its own deadline.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one statement may take, and how long it may wait for a row.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
-/// A transaction whose database has fallen silent is given up.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than PostgreSQL takes to find a deadlock (1 s), so that one of the two goes on.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(1_500);
 const POSTGRES_WRITERS: u32 = 24;
 const POSTGRES_READERS: u32 = 8;
 const SQLITE_READERS: u32 = 4;
-/// A deadlock or a serialisation failure is invisible to clients this many times in a row.
-const ATTEMPTS_MAX: u32 = 3;
 /// Whoever writes knows the keys of a few hundred rows at most, which PostgreSQL cannot know: it would rather read a table
 /// of some ten thousand.
 const BY_KEYS: [(&str, &str); 5] = [
@@ -108,31 +103,6 @@ impl Sql {
         &self.readers
     }
 
-    /// Begins a transaction that may write. On SQLite it takes the write lock at once: a lock taken halfway
-    /// fails instead of waiting.
-    pub async fn begin(&self) -> Result<DatabaseTransaction, Error> {
-        self.writers
-            .begin_with_options(TransactionOptions {
-                isolation_level: self.is_postgres().then_some(IsolationLevel::ReadCommitted),
-                access_mode: Some(AccessMode::ReadWrite).filter(|_| self.is_postgres()),
-                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            })
-            .await
-            .map_err(from_db)
-    }
-
-    /// Begins a transaction whose reads all see the same moment.
-    pub async fn begin_snapshot(&self) -> Result<DatabaseTransaction, Error> {
-        self.readers
-            .begin_with_options(TransactionOptions {
-                isolation_level: self.is_postgres().then_some(IsolationLevel::RepeatableRead),
-                access_mode: Some(AccessMode::ReadOnly).filter(|_| self.is_postgres()),
-                sqlite_transaction_mode: Some(SqliteTransactionMode::Deferred),
-            })
-            .await
-            .map_err(from_db)
-    }
-
     /// A row lock where rows can be locked; SQLite's writer is alone anyway.
     pub fn lock(&self, clause: &'static str) -> &'static str {
         if self.is_postgres() { clause } else { "" }
@@ -162,54 +132,6 @@ impl Sql {
 
     fn is_postgres(&self) -> bool {
         self.backend == DbBackend::Postgres
-    }
-}
-
-/// Commits. A lost answer is not a failure: the rows may be there.
-pub async fn commit(transaction: DatabaseTransaction) -> Result<(), Error> {
-    transaction.commit().await.map_err(|error| match from_db(error) {
-        Error::Unavailable { source, .. } => Error::OutcomeUnknown { source },
-        definite => definite,
-    })
-}
-
-/// A request with a key that waits in vain may wait for itself, sent before and still at work: until that is done, what
-/// became of it is not known.
-pub fn awaited(error: Error, key: Option<&IdempotencyKey>) -> Error {
-    match error {
-        Error::Unavailable { source, .. } if key.is_some() => Error::OutcomeUnknown { source },
-        other => other,
-    }
-}
-
-/// Runs a whole transaction again when the database broke it off to resolve a deadlock. One whose database has fallen
-/// silent is given up, and nobody knows what became of it.
-pub async fn retried<T, F>(transaction: impl FnMut() -> F) -> Result<T, Error>
-where
-    F: Future<Output = Result<T, Error>>,
-{
-    tokio::time::timeout(WRITE_TIMEOUT, repeated(transaction))
-        .await
-        .unwrap_or_else(|elapsed| Err(Error::OutcomeUnknown { source: elapsed.into() }))
-}
-
-async fn repeated<T, F>(mut transaction: impl FnMut() -> F) -> Result<T, Error>
-where
-    F: Future<Output = Result<T, Error>>,
-{
-    let mut attempt = 1;
-    loop {
-        match transaction().await {
-            Err(Error::Internal { source, .. })
-                if attempt < ATTEMPTS_MAX && broke_off(source.as_ref()) =>
-            {
-                attempt += 1;
-            }
-            Err(Error::Internal { source, .. }) if broke_off(source.as_ref()) => {
-                return Err(Error::Unavailable { machine: Machine::Sql, source });
-            }
-            outcome => return outcome,
-        }
     }
 }
 
@@ -275,16 +197,6 @@ fn is_away(error: &sqlx::Error) -> bool {
         }),
         _ => false,
     }
-}
-
-fn broke_off(source: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
-    source
-        .downcast_ref::<DbErr>()
-        .and_then(sqlx_error)
-        .and_then(sqlx::Error::as_database_error)
-        .is_some_and(|refusal| {
-            refusal.code().is_some_and(|code| code == "40001" || code == "40P01")
-        })
 }
 
 fn options(url: &str, connections: u32) -> ConnectOptions {
@@ -373,7 +285,7 @@ mod tests {
 
     /// Writes a row; `None` when it could not be.
     async fn write(sql: &Sql, pages_max: i64, values: &str) -> Option<()> {
-        let transaction = sql.begin().await.unwrap();
+        let transaction = sql.begin("proof").await.unwrap();
         let room = format!("PRAGMA max_page_count = {pages_max}");
         transaction.execute_unprepared(&room).await.unwrap();
         let row = format!("INSERT INTO proof VALUES ({values})");

@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
+use tracing::{Instrument, Span};
 
 use super::{Sql, awaited, retried};
 use crate::clock::Clock;
 use crate::error::{Code, Error};
 use crate::ids::IdempotencyKey;
+use crate::telemetry::spans;
 
 /// Wishes in one transaction, as many as a tick admits: on SQLite, which has one writer, ticks and claims wait no longer
 /// than these take.
@@ -59,12 +61,14 @@ pub struct Writer<W: Wish>(mpsc::Sender<Asked<W>>);
 struct Asked<W: Wish> {
     wish: Arc<W>,
     since: Instant,
+    asked_in: Span,
     tell: oneshot::Sender<Answer<W>>,
 }
 
 /// A wish, and everybody who has it.
 struct Shared<W: Wish> {
     wish: Arc<W>,
+    asked_in: Span,
     tell: Vec<oneshot::Sender<Answer<W>>>,
 }
 
@@ -78,7 +82,7 @@ impl<W: Wish> Writer<W> {
     /// What becomes of a wish. It is carried out even if nobody waits for that.
     pub async fn grant(&self, wish: Arc<W>) -> Answer<W> {
         let (tell, told) = oneshot::channel();
-        let asked = Asked { wish, since: Instant::now(), tell };
+        let asked = Asked { wish, since: Instant::now(), asked_in: Span::current(), tell };
         self.0.try_send(asked).map_err(|_| overloaded())?;
         told.await.map_err(|_| Error::bug("a wish was dropped"))?
     }
@@ -101,7 +105,8 @@ async fn write<W: Wish>(sql: Sql, clock: Clock, mut coming: mpsc::Receiver<Asked
     let mut waiting = VecDeque::new();
     while let Some(batch) = next_batch(&mut coming, &mut waiting).await {
         let wishes: Vec<Arc<W>> = batch.iter().map(|shared| shared.wish.clone()).collect();
-        match granted(&wishes, &sql, &clock).await {
+        let span = spans::shared("wishes", batch.iter().map(|shared| &shared.asked_in));
+        match granted(&wishes, &sql, &clock).instrument(span).await {
             Ok(answers) => {
                 batch.into_iter().zip(answers).for_each(|(shared, answer)| shared.tell(answer));
             }
@@ -111,7 +116,8 @@ async fn write<W: Wish>(sql: Sql, clock: Clock, mut coming: mpsc::Receiver<Asked
             }
             // Nothing of it happened. Only the one that failed fails, and the others do not wait for it.
             Err(_) => batch.into_iter().for_each(|shared| {
-                tokio::spawn(write_alone(sql.clone(), clock.clone(), shared));
+                let span = shared.asked_in.clone();
+                tokio::spawn(write_alone(sql.clone(), clock.clone(), shared).instrument(span));
             }),
         }
     }
@@ -169,7 +175,8 @@ fn take_batch<W: Wish>(waiting: &mut VecDeque<Asked<W>>) -> Vec<Shared<W>> {
         let things = asked.wish.things();
         let has_room = batch.is_empty() || touched.len() + things.len() <= THINGS_MAX;
         if has_room && !things.iter().any(|thing| touched.contains(thing)) {
-            batch.push(Shared { wish: asked.wish, tell: vec![asked.tell] });
+            let Asked { wish, asked_in, tell, .. } = asked;
+            batch.push(Shared { wish, asked_in, tell: vec![tell] });
         } else if let Some(same) = batch.iter_mut().find(|shared| shared.wish == asked.wish) {
             same.tell.push(asked.tell);
         } else {

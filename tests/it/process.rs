@@ -79,6 +79,12 @@ mod sqlite {
             assert_eq!((failed.status.code(), said.lines().count()), (Some(1), 1), "{said}");
             assert!(said.contains(&format!("{name}: {address}")), "{said}");
         }
+        // scripts/start looks before it builds.
+        let start = Command::new("scripts/start").env("USHER_LISTEN", &address).output().await;
+        let start = start.unwrap();
+        let said = String::from_utf8(start.stderr).unwrap();
+        assert_eq!((start.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+        assert!(said.contains(&address) && said.contains("USHER_LISTEN"), "{said}");
         for program in ["/bin/false", "/nowhere/redis-server"] {
             let failed = serve(data.path(), [("USHER_REDIS_SERVER", program)]).wait().await;
             assert_eq!(failed.unwrap().code(), Some(1));

@@ -117,7 +117,7 @@ mod sqlite {
         assert_eq!(readiness(&mut probe).await, "503", "at once, whatever was found before");
 
         // SQLite has one writer: the work waits for this one.
-        let writer = server.sql.begin().await.unwrap();
+        let writer = server.sql.begin("a fault").await.unwrap();
         let length = TOP_UP.len();
         let asked = format!(
             "POST /balance HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{TOP_UP}"

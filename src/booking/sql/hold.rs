@@ -75,7 +75,7 @@ impl Sql {
 
     /// Holds for each wish every seat or none; the same wish of the same person finds the hold it made before.
     async fn hold(&self, holds: &[Arc<Hold>], clock: &Clock) -> Result<Answers<Hold>, Error> {
-        let transaction = self.begin().await?;
+        let transaction = self.begin("booking.hold").await?;
         let seen = see((self, &transaction), holds, clock).await?;
         let decided: Vec<_> = holds.iter().map(|hold| seen.decide(hold)).collect();
         let granted = |(hold, decided): (&Arc<Hold>, &Result<_, _>)| {

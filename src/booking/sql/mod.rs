@@ -150,7 +150,7 @@ impl Sql {
         user: UserId,
         clock: &Clock,
     ) -> Result<Booking, Error> {
-        let transaction = self.begin().await?;
+        let transaction = self.begin("booking.cancel").await?;
         let (turn, row) = locked(&transaction, id, user).await?;
         let now = clock.now_ms();
         let booking = Booking::try_from(row)?.at(now);
@@ -170,7 +170,7 @@ impl Sql {
                 closes_at: Set(turn.ends_at.max(others)),
                 ..Default::default()
             };
-            row.update(&transaction).await.map_err(from_db)?;
+            row.update(&*transaction).await.map_err(from_db)?;
         }
         commit(transaction).await?;
         crash_point!("cancel.after_commit");
@@ -195,7 +195,7 @@ impl Sql {
         number: QueueNumber,
         clock: &Clock,
     ) -> Result<Vec<Booking>, Error> {
-        let transaction = self.begin().await?;
+        let transaction = self.begin("booking.leave").await?;
         let close = "INSERT INTO turn (queue_id, seq, user_id, kind, issued, ends_at, closes_at, ended_at, end_reason)
             VALUES ($1, $2, $3, 'none', $2, $4, $4, $4, 'left')
             ON CONFLICT (queue_id, seq) DO UPDATE SET ended_at = $4, end_reason = 'left' WHERE turn.ended_at IS NULL";
@@ -209,7 +209,7 @@ impl Sql {
             .filter(booking::Column::Status.eq(BookingStatus::Held.as_str()))
             .order_by_asc(booking::Column::Id)
             .lock_exclusive()
-            .all(&transaction)
+            .all(&*transaction)
             .await
             .map_err(from_db)?;
         let now = clock.now_ms();
@@ -282,7 +282,7 @@ impl Sql {
 
     /// Marks holds that ran out before an instant as expired, the oldest first and `EXPIRE_MAX` at most; says how many.
     pub async fn expire(&self, ran_out_before: i64) -> Result<u64, Error> {
-        let transaction = self.begin().await?;
+        let transaction = self.begin("booking.expire").await?;
         let expire = format!(
             "UPDATE booking SET status = 'expired' WHERE id IN (SELECT id FROM booking
              WHERE status = 'held' AND expires_at <= $1 ORDER BY expires_at LIMIT {EXPIRE_MAX} {})",

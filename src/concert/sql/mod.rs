@@ -124,7 +124,7 @@ impl Sql {
         (queue_id, queue): (i64, &QueueName),
         (operator, now): (&str, i64),
     ) -> Result<ConcertId, Error> {
-        let transaction = self.begin().await?;
+        let transaction = self.begin("concert.create_concert").await?;
         let row = concert::ActiveModel {
             queue_id: Set(queue_id),
             title: Set(request.title.clone()),
@@ -132,7 +132,7 @@ impl Sql {
             starts_at: Set(request.starts_at * 1_000),
             ..Default::default()
         };
-        let id = row.insert(&transaction).await.map_err(from_db)?.id;
+        let id = row.insert(&*transaction).await.map_err(from_db)?.id;
         for (chunk, first) in
             seats.chunks(SEATS_PER_INSERT).zip((0_i64..).step_by(SEATS_PER_INSERT))
         {
@@ -144,7 +144,7 @@ impl Sql {
                 price: Set(seat.price),
             });
             seat::Entity::insert_many(rows)
-                .exec_without_returning(&transaction)
+                .exec_without_returning(&*transaction)
                 .await
                 .map_err(from_db)?;
         }
@@ -152,7 +152,7 @@ impl Sql {
             Announced::new((&request.title, &request.place), request.starts_at, queue.as_str());
         NewAudit::new(now, operator, "concert.create", format!("concert:{id}"))
             .change(None, Some(&announced))
-            .insert(&transaction)
+            .insert(&*transaction)
             .await?;
         commit(transaction).await?;
         Ok(ConcertId(id))
@@ -166,7 +166,7 @@ impl Sql {
         queue_id: Option<i64>,
         (operator, now): (&str, i64),
     ) -> Result<(), Error> {
-        let transaction = self.begin().await?;
+        let transaction = self.begin("concert.change_concert").await?;
         // Buyers do not wait for this lock, nor it for them.
         let old = locked(&transaction, id, LockType::NoKeyUpdate).await?;
         if queue_id.is_some_and(|queue_id| queue_id != old.queue_id) {
@@ -187,11 +187,11 @@ impl Sql {
         }
         let before = self.announced(&transaction, id).await?;
         let row = concert::ActiveModel::from(new).reset_all();
-        row.update(&transaction).await.map_err(from_db)?;
+        row.update(&*transaction).await.map_err(from_db)?;
         let after = self.announced(&transaction, id).await?;
         NewAudit::new(now, operator, "concert.change", format!("concert:{id}"))
             .change(Some(&before), Some(&after))
-            .insert(&transaction)
+            .insert(&*transaction)
             .await?;
         commit(transaction).await
     }

@@ -16,7 +16,7 @@ impl Sql {
         let debit =
             "UPDATE account SET balance = balance - $2 WHERE user_id = $1 AND balance >= $2";
         let debit = self.statement(debit, [receipt.user.0.into(), receipt.amount.into()]);
-        let transaction = self.begin().await?;
+        let transaction = self.begin("payment.debit_apart").await?;
         transaction.execute_raw(debit).await.map_err(from_db)?;
         commit(transaction).await
     }

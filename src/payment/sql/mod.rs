@@ -40,7 +40,7 @@ impl Sql {
     }
 
     async fn top_up_once(&self, wish: &TopUp, clock: &Clock) -> Result<Transfer, Error> {
-        let transaction = self.begin().await?;
+        let transaction = self.begin("payment.top_up").await?;
         // The account's row is the lock under which a key is looked up: two requests with one key meet here.
         let make = "INSERT INTO account (user_id, balance, version) VALUES ($1, 0, 0) ON CONFLICT (user_id) DO NOTHING";
         let made = self.statement(make, [wish.user.0.into()]);

@@ -66,7 +66,7 @@ impl Sql {
         wishes: &[Arc<PayBooking>],
         clock: &Clock,
     ) -> Result<Answers<PayBooking>, Error> {
-        let transaction = self.begin().await?;
+        let transaction = self.begin("payment.pay").await?;
         let seen = see((self, &transaction), wishes, clock).await?;
         let (mut answers, mut payments) = (Vec::with_capacity(wishes.len()), Vec::new());
         for wish in wishes {

@@ -54,8 +54,8 @@ impl Sql {
         seed: &Seed,
         audit: NewAudit,
     ) -> Result<Queue, Error> {
-        let transaction = self.begin().await?;
-        let old = locked(&transaction, name).await?;
+        let transaction = self.begin("queue.announce_draw").await?;
+        let old = locked(&*transaction, name).await?;
         if old.draw.is_some() {
             let detail = "this queue has its draw already; another draw needs another queue";
             return Err(Error::refused(Code::DrawExists, detail));
@@ -73,16 +73,16 @@ impl Sql {
             draw_announced_at: Set(Some(audit.at)),
             ..Default::default()
         };
-        let queue = Queue::try_from(row.update(&transaction).await.map_err(from_db)?)?;
-        audit.change(None, queue.audited_draw().as_ref()).insert(&transaction).await?;
+        let queue = Queue::try_from(row.update(&*transaction).await.map_err(from_db)?)?;
+        audit.change(None, queue.audited_draw().as_ref()).insert(&*transaction).await?;
         commit(transaction).await?;
         Ok(queue)
     }
 
     /// Takes back a draw that somebody in the line has come before. One that is opened stays.
     pub async fn withdraw_draw(&self, name: &QueueName, audit: NewAudit) -> Result<Queue, Error> {
-        let transaction = self.begin().await?;
-        let old = locked(&transaction, name).await?;
+        let transaction = self.begin("queue.withdraw_draw").await?;
+        let old = locked(&*transaction, name).await?;
         if !old.has_draw_on() {
             return Ok(old);
         }
@@ -95,15 +95,15 @@ impl Sql {
             draw_announced_at: Set(None),
             ..Default::default()
         };
-        let queue = Queue::try_from(row.update(&transaction).await.map_err(from_db)?)?;
-        audit.change(old.audited_draw().as_ref(), None).insert(&transaction).await?;
+        let queue = Queue::try_from(row.update(&*transaction).await.map_err(from_db)?)?;
+        audit.change(old.audited_draw().as_ref(), None).insert(&*transaction).await?;
         commit(transaction).await?;
         Ok(queue)
     }
 
     /// Notes how many were drawn: Redis says it once the draw is over, and it never changes.
     pub async fn note_draw_size(&self, queue_id: i64, size: i64) -> Result<(), Error> {
-        let transaction = self.begin().await?;
+        let transaction = self.begin("queue.note_draw_size").await?;
         let note = "UPDATE queue SET draw_size = $2
                     WHERE id = $1 AND draw_opened_at IS NOT NULL AND draw_size IS NULL";
         let statement = self.statement(note, [queue_id.into(), size.into()]);

@@ -20,7 +20,7 @@ impl Sql {
         (arrived, drawn): (i64, i64),
         now: i64,
     ) -> Result<Option<Queue>, Error> {
-        let transaction = self.begin().await?;
+        let transaction = self.begin("queue.begin_epoch").await?;
         let begin =
             "UPDATE queue SET epoch = epoch + 1, lineage = $3, epoch_at = $4, changed_at = $4,
                             version = version + 1, draw_lost = $5, arrived = $6 WHERE id = $1 AND epoch = $2";

@@ -72,7 +72,7 @@ impl Sql {
         grant: &Grant<'_>,
         clock: &Clock,
     ) -> Result<Option<Admitted>, Error> {
-        let transaction = self.begin().await?;
+        let transaction = self.begin("queue.admit").await?;
         // FOR SHARE, not KEY SHARE: only this stops a change of the epoch until we have committed.
         let fence =
             format!("SELECT id FROM queue WHERE id = $1 AND epoch = $2 {}", self.lock("FOR SHARE"));
@@ -82,14 +82,14 @@ impl Sql {
         }
         let now = clock.now_ms();
         if !grant.looks.is_empty() {
-            self.close_over(&transaction, grant, now).await?;
+            self.close_over(&*transaction, grant, now).await?;
         }
         let opened = self.open(&transaction, grant, now).await?;
         // Numbers that got no turn now: they had one, or may have none. Each has a row afterwards, whatever the
         // reason, so nothing can stick at the head of the line.
         let rest: Vec<Look> = numbers_without(grant, &opened);
-        self.void(&transaction, grant, (&rest, now)).await?;
-        let rows = self.read(&transaction, grant.queue_id, &rest, grant.looks).await?;
+        self.void(&*transaction, grant, (&rest, now)).await?;
+        let rows = self.read(&*transaction, grant.queue_id, &rest, grant.looks).await?;
         crash_point!("tick.before_commit");
         commit(transaction).await?;
         Ok(Some(sort_out(grant, opened, &rest, &rows)))

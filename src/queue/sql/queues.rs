@@ -65,7 +65,7 @@ impl Sql {
         policy: &Policy,
         audit: NewAudit,
     ) -> Result<Queue, Error> {
-        let transaction = self.begin().await?;
+        let transaction = self.begin("queue.create_queue").await?;
         let row = queue::ActiveModel {
             name: Set(name.to_string()),
             epoch: Set(1),
@@ -74,14 +74,14 @@ impl Sql {
             manual_total: Set(0),
             ..row_of(policy)
         };
-        let model = row.insert(&transaction).await.map_err(|error| {
+        let model = row.insert(&*transaction).await.map_err(|error| {
             if violated(&error, "queue_name_is_unique") || violated(&error, "queue.name") {
                 Error::refused(Code::QueueExists, format!("there is a queue `{name}` already"))
             } else {
                 from_db(error)
             }
         })?;
-        audit.change(None, Some(&PolicyView::from(policy))).insert(&transaction).await?;
+        audit.change(None, Some(&PolicyView::from(policy))).insert(&*transaction).await?;
         commit(transaction).await?;
         Queue::try_from(model)
     }
@@ -114,9 +114,9 @@ impl Sql {
         due_by: i64,
         audit: NewAudit,
     ) -> Result<Queue, Error> {
-        let transaction = self.begin().await?;
-        let old = locked(&transaction, name).await?;
-        let old = carry_out(&transaction, old, due_by).await?;
+        let transaction = self.begin("queue.tune").await?;
+        let old = locked(&*transaction, name).await?;
+        let old = carry_out(&*transaction, old, due_by).await?;
         // What is wrong by itself is said first: a precondition is for what would be done otherwise (RFC 9110, 13.2.1).
         let tuned = old.tuned(change, None, audit.at)?;
         if let Expected::Version(version) = expected
@@ -127,7 +127,7 @@ impl Sql {
                 "somebody else changed this policy since it was read",
             ));
         }
-        let queue = change_policy(&transaction, old, tuned, audit).await?;
+        let queue = change_policy(&*transaction, old, tuned, audit).await?;
         commit(transaction).await?;
         Ok(queue)
     }
@@ -139,9 +139,9 @@ impl Sql {
         count: i64,
         audit: NewAudit,
     ) -> Result<Queue, Error> {
-        let transaction = self.begin().await?;
-        let old = locked(&transaction, name).await?;
-        if let Some(earlier) = audit.same_key(&transaction).await? {
+        let transaction = self.begin("queue.grant_by_hand").await?;
+        let old = locked(&*transaction, name).await?;
+        if let Some(earlier) = audit.same_key(&*transaction).await? {
             return if earlier.after.as_deref() == Some(count.to_string().as_str()) {
                 Ok(old)
             } else {
@@ -162,8 +162,8 @@ impl Sql {
             changed_at: Set(audit.at),
             ..Default::default()
         };
-        let model = row.update(&transaction).await.map_err(from_db)?;
-        audit.change::<i64>(None, Some(&count)).insert(&transaction).await?;
+        let model = row.update(&*transaction).await.map_err(from_db)?;
+        audit.change::<i64>(None, Some(&count)).insert(&*transaction).await?;
         commit(transaction).await?;
         Queue::try_from(model)
     }
@@ -189,12 +189,12 @@ impl Sql {
         lineage: &str,
         now: i64,
     ) -> Result<bool, Error> {
-        let transaction = self.begin().await?;
+        let transaction = self.begin("queue.change_lineage").await?;
         let changed = queue::Entity::update_many()
             .col_expr(queue::Column::Lineage, Expr::value(lineage))
             .col_expr(queue::Column::ChangedAt, Expr::value(now))
             .filter(which)
-            .exec(&transaction)
+            .exec(&*transaction)
             .await
             .map_err(from_db)?;
         commit(transaction).await?;

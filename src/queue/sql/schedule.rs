@@ -31,9 +31,9 @@ impl Sql {
 
     /// Carries out what is due of a queue; the queue as it is then.
     pub async fn carry_out_due(&self, name: &QueueName, now: i64) -> Result<Queue, Error> {
-        let transaction = self.begin().await?;
-        let queue = locked(&transaction, name).await?;
-        let queue = carry_out(&transaction, queue, now).await?;
+        let transaction = self.begin("queue.carry_out_due").await?;
+        let queue = locked(&*transaction, name).await?;
+        let queue = carry_out(&*transaction, queue, now).await?;
         commit(transaction).await?;
         Ok(queue)
     }
@@ -46,15 +46,15 @@ impl Sql {
         limit: u64,
         before: Option<i64>,
     ) -> Result<(Vec<Entry>, Vec<Entry>), Error> {
-        let moment = self.begin_snapshot().await?;
-        let pending = pending(queue_id).all(&moment).await.map_err(from_db)?;
+        let moment = self.begin_snapshot("queue.schedule").await?;
+        let pending = pending(queue_id).all(&*moment).await.map_err(from_db)?;
         let done = schedule::Entity::find()
             .filter(schedule::Column::QueueId.eq(queue_id))
             .filter(schedule::Column::DoneAt.is_not_null())
             .filter(schedule::Column::Id.lt(before.unwrap_or(i64::MAX)))
             .order_by_desc(schedule::Column::Id)
             .limit(limit)
-            .all(&moment)
+            .all(&*moment)
             .await
             .map_err(from_db)?;
         let entries = |rows: Vec<schedule::Model>| -> Result<Vec<Entry>, Error> {
@@ -69,9 +69,9 @@ impl Sql {
         plan: &ScheduleTune,
         audit: NewAudit,
     ) -> Result<Entry, Error> {
-        let transaction = self.begin().await?;
-        let queue = locked(&transaction, name).await?;
-        if pending(queue.id).count(&transaction).await.map_err(from_db)? >= PENDING_MAX {
+        let transaction = self.begin("queue.add_to_schedule").await?;
+        let queue = locked(&*transaction, name).await?;
+        if pending(queue.id).count(&*transaction).await.map_err(from_db)? >= PENDING_MAX {
             let detail = format!("a queue has at most {PENDING_MAX} entries before it");
             return Err(Error::refused(Code::ScheduleFull, detail));
         }
@@ -81,8 +81,8 @@ impl Sql {
             made_by: Set(audit.operator.clone()),
             ..row_of(plan)?
         };
-        let entry = Entry::try_from(row.insert(&transaction).await.map_err(from_db)?)?;
-        audit.change(None, Some(&entry)).insert(&transaction).await?;
+        let entry = Entry::try_from(row.insert(&*transaction).await.map_err(from_db)?)?;
+        audit.change(None, Some(&entry)).insert(&*transaction).await?;
         commit(transaction).await?;
         Ok(entry)
     }
@@ -94,8 +94,8 @@ impl Sql {
         plan: &ScheduleTune,
         audit: NewAudit,
     ) -> Result<Entry, Error> {
-        let transaction = self.begin().await?;
-        let old = locked_entry(&transaction, name, id).await?;
+        let transaction = self.begin("queue.change_schedule").await?;
+        let old = locked_entry(&*transaction, name, id).await?;
         if !old.is_open(audit.at) {
             return Err(done());
         }
@@ -103,8 +103,8 @@ impl Sql {
             return Ok(old);
         }
         let row = schedule::ActiveModel { id: Set(id.0), ..row_of(plan)? };
-        let new = Entry::try_from(row.update(&transaction).await.map_err(from_db)?)?;
-        audit.change(Some(&old), Some(&new)).insert(&transaction).await?;
+        let new = Entry::try_from(row.update(&*transaction).await.map_err(from_db)?)?;
+        audit.change(Some(&old), Some(&new)).insert(&*transaction).await?;
         commit(transaction).await?;
         Ok(new)
     }
@@ -115,16 +115,16 @@ impl Sql {
         (name, id): (&QueueName, EntryId),
         audit: NewAudit,
     ) -> Result<(), Error> {
-        let transaction = self.begin().await?;
-        let entry = locked_entry(&transaction, name, id).await?;
+        let transaction = self.begin("queue.cancel_schedule").await?;
+        let entry = locked_entry(&*transaction, name, id).await?;
         if entry.outcome == Some(Outcome::Cancelled) {
             return Ok(());
         }
         if !entry.is_open(audit.at) {
             return Err(done());
         }
-        finish(&transaction, id, Outcome::Cancelled, audit.at).await?;
-        audit.change(Some(&entry), None).insert(&transaction).await?;
+        finish(&*transaction, id, Outcome::Cancelled, audit.at).await?;
+        audit.change(Some(&entry), None).insert(&*transaction).await?;
         commit(transaction).await
     }
 }

@@ -117,13 +117,13 @@ impl Sql {
         now: i64,
         ends_at: i64,
     ) -> Result<Option<Turn>, Error> {
-        let transaction = self.begin().await?;
+        let transaction = self.begin("queue.claim").await?;
         let claim = "UPDATE turn SET claimed_at = $3, ends_at = $4, closes_at = $4
                      WHERE queue_id = $1 AND seq = $2 AND ended_at IS NULL AND claimed_at IS NULL";
         let values = [queue_id.into(), number.0.into(), now.into(), ends_at.into()];
         transaction.execute_raw(self.statement(claim, values)).await.map_err(from_db)?;
         let row = turn::Entity::find_by_id((queue_id, number.0))
-            .one(&transaction)
+            .one(&*transaction)
             .await
             .map_err(from_db)?;
         commit(transaction).await?;
@@ -137,7 +137,7 @@ impl Sql {
         number: QueueNumber,
         now: i64,
     ) -> Result<(), Error> {
-        let transaction = self.begin().await?;
+        let transaction = self.begin("queue.end_overdue").await?;
         let end =
             "UPDATE turn SET ended_at = $3, end_reason = 'time' WHERE queue_id = $1 AND seq = $2
                    AND ended_at IS NULL AND claimed_at IS NOT NULL AND ends_at <= $3";
@@ -167,7 +167,7 @@ impl Sql {
 
     /// Ends turns that nobody's tick looks at any more. A repair, never needed for an invariant.
     pub async fn end_forgotten_turns(&self, closed_before: i64, now: i64) -> Result<u64, Error> {
-        let transaction = self.begin().await?;
+        let transaction = self.begin("queue.end_forgotten_turns").await?;
         let end = "UPDATE turn SET ended_at = $2, end_reason = CASE WHEN claimed_at IS NULL THEN 'unclaimed' ELSE 'time' END
                    WHERE ended_at IS NULL AND closes_at < $1";
         let statement = self.statement(end, [closed_before.into(), now.into()]);

@@ -129,7 +129,7 @@ pub struct Minute {
 impl Sql {
     /// The sale of a queue up to `now`.
     pub async fn sale(&self, queue_id: i64, now: i64) -> Result<Sale, Error> {
-        let moment = self.begin_patient_snapshot().await?;
+        let moment = self.begin_patient_snapshot("sql.report").await?;
         let turns = "SELECT count(*) FILTER (WHERE admitted_at IS NULL) AS left_line, min(admitted_at) AS first,
                 count(admitted_at) AS opened, count(*) FILTER (WHERE kind = 'manual') AS by_hand, count(claimed_at) AS claimed,
                 count(*) FILTER (WHERE end_reason = 'unclaimed') AS unclaimed, count(*) FILTER (WHERE end_reason = 'paid') AS paid,

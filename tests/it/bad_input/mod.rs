@@ -79,7 +79,7 @@ impl Stake<'_> {
 pub struct Reply(Vec<u8>);
 
 impl Reply {
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.0).into_owned()
     }
 

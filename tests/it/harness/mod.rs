@@ -6,6 +6,7 @@
 
 mod answer;
 mod app;
+mod counter;
 mod document;
 mod identity;
 mod listener;
@@ -16,6 +17,7 @@ mod wire;
 
 pub use answer::{Answer, Http, kinds};
 pub use app::{PRICE, TestApp};
+pub use counter::Counter;
 pub use document::{DOCUMENT, objection};
 pub use identity::{ED25519_PUBLIC, Idp, JwtApp, forge, number_of};
 pub use listener::Listener;
