@@ -34,8 +34,11 @@ const EVERY: Duration = Duration::from_millis(500);
 const LOOKS: usize = 10;
 /// The turns are counted again after so many times as long as it took: who looks on must not slow down what he looks at.
 const COUNTING_SHARE: u32 = 20;
-/// A database that does not answer is not waited for any longer; the look after this one asks it again.
+/// A database that does not answer is not waited for any longer. It may still be counting, and is let alone as long as
+/// after any count that took so long.
 const COUNTING_TIMEOUT: Duration = Duration::from_secs(1);
+/// Whoever listens shows again, after so long, who he is: a browser does so by itself.
+const LISTENING_MAX: Duration = Duration::from_secs(600);
 /// nginx would keep the events for itself until there are many.
 const HEADERS: [(HeaderName, &str); 2] =
     [(header::CACHE_CONTROL, "no-store"), (HeaderName::from_static("x-accel-buffering"), "no")];
@@ -86,7 +89,8 @@ pub async fn events(State(app): State<App>, _: Operator) -> Response {
     if !app.figures.under_way.swap(true, Ordering::SeqCst) {
         tokio::spawn(tell(app.clone()));
     }
-    let stream = unfold((app, heard, false), async |(app, mut heard, told)| {
+    let ends_at = tokio::time::Instant::now() + LISTENING_MAX;
+    let stream = unfold((app, heard, false), move |(app, mut heard, told)| async move {
         let next = async {
             if told {
                 heard.changed().await.ok()?;
@@ -94,7 +98,9 @@ pub async fn events(State(app): State<App>, _: Operator) -> Response {
             let figures = heard.wait_for(Option::is_some).await.ok()?;
             figures.clone()
         };
-        let figures = app.stopping.run_until_cancelled(next).await??;
+        let next = tokio::time::timeout_at(ends_at, next);
+        let figures = app.stopping.run_until_cancelled(next).await?.ok()??;
+        heard.mark_unchanged();
         let event = Event::default().event("figures").data(figures);
         Some((Ok::<_, Infallible>(event), (app, heard, true)))
     });
@@ -163,13 +169,11 @@ impl Gatherer {
         let began = Instant::now();
         if self.counts_again_at.is_none_or(|at| began >= at) {
             match timeout(COUNTING_TIMEOUT, app.queue.totals()).await {
-                Ok(Ok(totals)) => {
-                    self.totals = totals;
-                    self.counts_again_at = Some(began + COUNTING_SHARE * began.elapsed());
-                }
+                Ok(Ok(totals)) => self.totals = totals,
                 Ok(Err(error)) => tracing::debug!(%error, "the turns were not counted"),
                 Err(_) => tracing::debug!("the turns were not counted in time"),
             }
+            self.counts_again_at = Some(began + COUNTING_SHARE * began.elapsed());
         }
         self.totals.clone()
     }

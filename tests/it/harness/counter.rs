@@ -22,7 +22,14 @@ pub struct Counter {
 pub struct Asked {
     message: Message,
     server: String,
-    give: oneshot::Sender<Vec<u8>>,
+    give: oneshot::Sender<Given>,
+}
+
+/// What the program hears of an answer.
+enum Given {
+    Whole(Vec<u8>),
+    /// The connection breaks in the middle of it.
+    Broken(Vec<u8>),
 }
 
 /// A request or an answer, as it stands on the wire.
@@ -72,9 +79,20 @@ impl Asked {
         self.answer().await.status()
     }
 
+    /// The server answers it, and the connection breaks in the middle of the answer. Returns the status.
+    pub async fn break_answer(self) -> u16 {
+        let answer = self.answer().await;
+        let status = answer.status();
+        let middle = (answer.head.len() + answer.bytes.len()) / 2;
+        let half = Given::Broken(answer.bytes[..middle].to_vec());
+        assert!(self.give.send(half).is_ok(), "the program waits for its answer");
+        status
+    }
+
     /// It gets what the server said to somebody else.
     pub fn give(self, answer: impl Into<Vec<u8>>) {
-        self.give.send(answer.into()).expect("the program waits for its answer");
+        let answer = Given::Whole(answer.into());
+        assert!(self.give.send(answer).is_ok(), "the program waits for its answer");
     }
 
     async fn answer(&self) -> Message {
@@ -125,8 +143,12 @@ async fn serve(mut program: BufReader<TcpStream>, server: String, tell: Unbounde
         if tell.send(asked).is_err() {
             return;
         }
-        let Ok(answer) = given.await else { return };
-        if program.write_all(&answer).await.is_err() {
+        let (answer, broken) = match given.await {
+            Ok(Given::Whole(answer)) => (answer, false),
+            Ok(Given::Broken(half)) => (half, true),
+            Err(_) => return,
+        };
+        if program.write_all(&answer).await.is_err() || broken {
             return;
         }
     }
