@@ -164,8 +164,7 @@ def test_each_language_is_whole_and_accessible(queue, at_the_desk, locale, said)
     page = at_the_desk(queue, locale=locale)
     expect(page.get_by_role("heading", name=said)).to_be_visible()
     until_drawn(page, "rate", 1, "value > 1")
-    # Half of it are the plots; no crowd loads it.
-    check_weight(page, bytes_max=72_000)
+    check_weight(page)
     picture(page, f"desk-{locale[:2]}")
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)

@@ -6,12 +6,12 @@
   const { lang, say } = usher;
   const words = usher.words.queues;
   const WINDOW_SECONDS = 300;
+  const WINDOW_SECONDS_MIN = 30;
   // Admissions come in batches; shorter than this their rate is noise.
   const RATE_SECONDS = 2;
   const PREVIEW_SECONDS = 60;
   // Fewer say nothing of how long people stay.
   const GONE_MIN = 5;
-  const PLOT_HEIGHT = 150;
 
   const number = (value, digits = 0) => (value ?? 0).toLocaleString(lang, { maximumFractionDigits: digits });
   const milliseconds = value => value === null ? '–' : `${number(value, value < 10 ? 1 : 0)} ms`;
@@ -83,18 +83,25 @@
 
   function draw(frame, series) {
     const box = frame.querySelector('[role=img]');
-    const clock = at => new Date(at * 1_000).toLocaleTimeString(lang, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
+    const size = () => ({ width: box.clientWidth, height: box.clientHeight });
+    const clock = (ticks, step) => {
+      const format = { hour: '2-digit', minute: '2-digit', second: step < 60 ? '2-digit' : undefined, hourCycle: 'h23' };
+      return ticks.map(at => new Date(at * 1_000).toLocaleTimeString(lang, format));
+    };
     const axis = { stroke: colour('--soft'), grid: { stroke: colour('--line'), width: 1 }, ticks: { show: false } };
     const plot = new uPlot({
-      width: box.clientWidth, height: PLOT_HEIGHT, legend: { show: false }, cursor: { show: false },
-      scales: { x: { range: (_, from, to) => [(to ?? WINDOW_SECONDS) - WINDOW_SECONDS, to ?? WINDOW_SECONDS] }, y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },
+      ...size(), legend: { show: false }, cursor: { show: false },
+      scales: {
+        x: { range: (_, from, to) => [Math.min(from ?? 0, (to ?? 0) - WINDOW_SECONDS_MIN), to ?? 0] },
+        y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] },
+      },
       axes: [
-        { ...axis, values: (_, ticks) => ticks.map(clock), space: 45, size: 28 },
+        { ...axis, values: (_, ticks, axis, space, step) => clock(ticks, step), space: 70, size: 28 },
         { ...axis, values: (_, ticks) => ticks.map(tick => number(tick, 1)), size: 56 },
       ],
       series: [{}, ...series.map(({ of, ...drawn }) => ({ ...drawn, points: { show: false } }))],
     }, [[], ...series.map(() => [])], box);
-    new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: PLOT_HEIGHT })).observe(box);
+    new ResizeObserver(() => plot.setSize(size())).observe(box);
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => plot.redraw());
     frame.plot = plot;
     return rows => plot.setData([rows.map(row => row.time), ...series.map(({ of }) => rows.map(of))]);
