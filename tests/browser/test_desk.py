@@ -24,7 +24,7 @@ def at_the_desk(open_page):
         page.wait_for_selector(".tabs")
         if queue:
             page.goto(f"{ADMIN_URL}/admin#queues/{queue.name}")
-            page.wait_for_function("name => document.querySelector('select').value === name", arg=queue.name)
+            page.wait_for_function("name => document.querySelector('select')?.value === name", arg=queue.name)
         page.wait_for_function("document.querySelector('[data-plot=waiting]')?.plot?.data[0].length > 0")
         return page
 

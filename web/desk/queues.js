@@ -90,14 +90,14 @@
     };
     const axis = { stroke: colour('--soft'), grid: { stroke: colour('--line'), width: 1 }, ticks: { show: false } };
     const plot = new uPlot({
-      ...size(), legend: { show: false }, cursor: { show: false },
+      ...size(), padding: [8, 8, 0, 0], legend: { show: false }, cursor: { show: false },
       scales: {
         x: { range: (_, from, to) => [Math.min(from ?? 0, (to ?? 0) - WINDOW_SECONDS_MIN), to ?? 0] },
         y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] },
       },
       axes: [
-        { ...axis, values: (_, ticks, axis, space, step) => clock(ticks, step), space: 70, size: 28 },
-        { ...axis, values: (_, ticks) => ticks.map(tick => number(tick, 1)), size: 56 },
+        { ...axis, values: (_, ticks, axis, space, step) => clock(ticks, step), space: 70, size: 22 },
+        { ...axis, values: (_, ticks) => ticks.map(tick => number(tick, 2)), size: 50 },
       ],
       series: [{}, ...series.map(({ of, ...drawn }) => ({ ...drawn, points: { show: false } }))],
     }, [[], ...series.map(() => [])], box);
