@@ -86,6 +86,16 @@ def test_each_tab_is_shown_by_its_address_and_by_the_keyboard(at_the_desk):
     expect(page.get_by_role("heading", name="Health", exact=True)).to_be_visible()
 
 
+def test_a_tab_that_could_not_be_fetched_comes_by_itself(at_the_desk):
+    page = at_the_desk()
+    page.context.set_offline(True)
+    page.get_by_role("link", name="Audit", exact=True).click()
+    expect(page.get_by_role("alert").first).to_contain_text("Usher does not answer")
+    page.context.set_offline(False)
+    expect(page.get_by_role("heading", name="Audit", exact=True)).to_be_visible()
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
 def test_a_rate_is_turned_and_the_plot_follows_within_a_second(queue, at_the_desk, record_property):
     crowd(queue, 250)
     queue.tune(mode="open", rate_per_second=2, burst=8)
