@@ -93,6 +93,7 @@ pub fn public(app: App) -> Router {
 pub fn operators(app: App) -> Router {
     let router = Router::new()
         .route("/admin", get(pages::http::desk::show))
+        .route("/admin/desk/{tab}", get(pages::http::desk::tab))
         .route(
             "/admin/session",
             post(pages::http::desk::sign_in).merge(delete(pages::http::desk::sign_out)),

@@ -49,6 +49,10 @@ pub struct Figures {
     /// By the clock of this instance.
     #[schema(format = DateTime)]
     pub at: String,
+    /// When the turns were counted that `admitted_total` and `measured_rate_per_second` tell of: less often, where there
+    /// are very many.
+    #[schema(format = DateTime)]
+    pub counted_at: String,
     pub queues: Vec<QueueFigures>,
     pub instance: InstanceFigures,
 }
@@ -142,6 +146,7 @@ async fn tell(app: App) {
 #[derive(Default)]
 struct Gatherer {
     totals: HashMap<i64, Totals>,
+    counted_at: i64,
     counts_again_at: Option<Instant>,
     /// What had been measured at the last looks, oldest first.
     measured: VecDeque<(Instant, Count)>,
@@ -157,6 +162,7 @@ impl Gatherer {
         });
         let figures = Figures {
             at: rfc3339(app.clock.now_ms()),
+            counted_at: rfc3339(self.counted_at),
             queues: join_all(queues).await,
             instance: self.instance(app.measured.so_far(), readiness?),
         };
@@ -166,10 +172,10 @@ impl Gatherer {
 
     /// The turns of each queue; those of the last count while it is too early for another, or none can be made.
     async fn count(&mut self, app: &App) -> HashMap<i64, Totals> {
-        let began = Instant::now();
+        let (began, counted_at) = (Instant::now(), app.clock.now_ms());
         if self.counts_again_at.is_none_or(|at| began >= at) {
             match timeout(COUNTING_TIMEOUT, app.queue.totals()).await {
-                Ok(Ok(totals)) => self.totals = totals,
+                Ok(Ok(totals)) => (self.totals, self.counted_at) = (totals, counted_at),
                 Ok(Err(error)) => tracing::debug!(%error, "the turns were not counted"),
                 Err(_) => tracing::debug!("the turns were not counted in time"),
             }

@@ -41,7 +41,7 @@ impl Pages {
     pub fn new(config: &PagesConfig) -> Result<Self, Error> {
         let mut web: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         for name in Web::iter() {
-            web.extend(Web::get(&name).map(|file| (name.to_string(), file.data.into_owned())));
+            web.extend(Web::get(&name).map(|file| (name.to_string(), bare(&name, &file.data))));
         }
         if let Some(dir) = &config.dir {
             for name in names(dir, "").map_err(|error| wrong(&dir.display().to_string(), error))? {
@@ -151,6 +151,23 @@ impl Pages {
     }
 }
 
+/// A file of ours as browsers need it. Lines that are nothing but comment are for whoever reads the sources, and up to a
+/// quarter of what a script weighs, packed; a notice (`/*!`) stays.
+fn bare(name: &str, bytes: &[u8]) -> Vec<u8> {
+    if !name.ends_with(".js") && !name.ends_with(".css") {
+        return bytes.to_vec();
+    }
+    let mut within = false;
+    let is_code = |line: &&[u8]| {
+        let line = line.trim_ascii();
+        within |= line.starts_with(b"/*") && !line.starts_with(b"/*!");
+        let comment = within || line.starts_with(b"//");
+        within &= !line.ends_with(b"*/");
+        !comment
+    };
+    bytes.split_inclusive(|byte| *byte == b'\n').filter(is_code).collect::<Vec<_>>().concat()
+}
+
 /// An address as a browser on one of our pages reads it.
 fn ours(address: &str) -> Option<Url> {
     Url::parse(OURS).ok()?.join(address).ok()
@@ -199,5 +216,19 @@ fn wrong(name: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>)
     Error::Internal {
         context: "a page cannot be made",
         source: format!("{name}: {}", error.into()).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bare;
+
+    #[test]
+    fn comments_are_for_whoever_reads_the_sources() {
+        let script = b"/*! A notice */\n// Why\n'use strict';\n  /** What\n   * it does. */\nlet a = 1; // here\n";
+        let sent = bare("a.js", script);
+        assert_eq!(sent, b"/*! A notice */\n'use strict';\nlet a = 1; // here\n");
+        assert_eq!(bare("a.css", b"/* One. */\na { b: c; }\n"), b"a { b: c; }\n");
+        assert_eq!(bare("a.svg", b"// A picture\n"), b"// A picture\n");
     }
 }

@@ -24,7 +24,7 @@ def at_the_desk(open_page):
         page.wait_for_selector(".tabs")
         if queue:
             page.goto(f"{ADMIN_URL}/admin#queues/{queue.name}")
-            page.wait_for_function("name => document.querySelector('select').value === name", arg=queue.name)
+            page.wait_for_function("name => document.querySelector('select')?.value === name", arg=queue.name)
         page.wait_for_function("() => document.querySelector('[data-plot=waiting]')?.plot?.data[0].length > 0")
         return page
 
@@ -86,6 +86,16 @@ def test_each_tab_is_shown_by_its_address_and_by_the_keyboard(at_the_desk):
     expect(page.get_by_role("heading", name="Health", exact=True)).to_be_visible()
 
 
+def test_a_tab_that_could_not_be_fetched_comes_by_itself(at_the_desk):
+    page = at_the_desk()
+    page.context.set_offline(True)
+    page.get_by_role("link", name="Audit", exact=True).click()
+    expect(page.get_by_role("alert").first).to_contain_text("Usher does not answer")
+    page.context.set_offline(False)
+    expect(page.get_by_role("heading", name="Audit", exact=True)).to_be_visible()
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
 def test_a_rate_is_turned_and_the_plot_follows_within_a_second(queue, at_the_desk, record_property):
     crowd(queue, 250)
     queue.tune(mode="open", rate_per_second=2, burst=8)
@@ -126,6 +136,22 @@ def test_a_pause_stops_the_line_at_one_click(queue, at_the_desk):
     assert admitted(queue) > before
 
 
+def test_a_pause_lets_nobody_join_who_might_not_before_and_keeps_what_is_typed(queue, at_the_desk):
+    queue.tune(mode="draining")
+    page = at_the_desk(queue)
+    page.get_by_label("Message to everybody").fill("We are sorry.")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_text("Closed", exact=True).first).to_be_visible()
+    policy = operator("GET", f"/admin/queues/{queue.name}/policy")
+    assert (policy["mode"], policy["message"]) == ("closed", "")
+    expect(page.get_by_label("Message to everybody")).to_have_value("We are sorry.")
+    page.get_by_role("button", name="Apply").last.click()
+    expect(page.get_by_role("button", name="Pause")).to_be_hidden()
+    page.wait_for_function("() => document.querySelector('[name=message]').value === 'We are sorry.'")
+    until_drawn(page, "waiting", 1, "value === 0")
+    assert operator("GET", f"/admin/queues/{queue.name}/policy")["message"] == "We are sorry."
+
+
 def test_who_comes_second_is_told_who_was_quicker(queue, at_the_desk):
     page = at_the_desk(queue)
     rate = page.get_by_role("spinbutton", name="Rate a second")
@@ -164,8 +190,7 @@ def test_each_language_is_whole_and_accessible(queue, at_the_desk, locale, said)
     page = at_the_desk(queue, locale=locale)
     expect(page.get_by_role("heading", name=said)).to_be_visible()
     until_drawn(page, "rate", 1, "value > 1")
-    # Half of it are the plots; no crowd loads it.
-    check_weight(page, bytes_max=72_000)
+    check_weight(page)
     picture(page, f"desk-{locale[:2]}")
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)

@@ -8,14 +8,14 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from conftest import ADMIN_KEY, ADMIN_URL, URL, concert, operator, picture
+from conftest import ADMIN_KEY, ADMIN_URL, URL, check_weight, concert, operator, picture
 
 SEOUL = "Asia/Seoul"
 
 
 @pytest.fixture
 def at_tab(open_page):
-    """An operator who has shown the key, at a tab of the desk."""
+    """An operator who has shown the key, and opens the desk at one of its tabs."""
 
     def at_tab(tab, **options):
         page = open_page(f"{ADMIN_URL}/admin", **options)
@@ -23,6 +23,7 @@ def at_tab(open_page):
         page.locator("input[name=key]").press("Enter")
         page.wait_for_selector(".tabs")
         page.goto(f"{ADMIN_URL}/admin#{tab}")
+        page.reload()
         return page
 
     return at_tab
@@ -273,6 +274,7 @@ def test_each_tab_is_whole_and_accessible(queue, at_tab, locale, tab):
     concert(queue)
     page = at_tab("concerts" if tab == "form" else tab, locale=locale)
     expect(page.locator("section .card >> visible=true").first).to_be_visible()
+    check_weight(page)
     if tab == "form":
         page.locator("section button >> visible=true").first.click()
         page.locator("button[x-on\\:click=addRows]").click()

@@ -49,8 +49,35 @@ stories! {
         }
         assert!(!cookie.contains("Secure"), "{cookie}");
         let desk = with_cookie(app, "GET", "/admin", &session(app).await).await.status(200);
-        assert!(desk.text.contains("x-data=\"queues\""), "{desk}");
+        assert!(desk.text.contains("data-tab=\"queues\""), "{desk}");
         assert!(!desk.text.contains("style=") && !desk.text.contains("<script>"), "{desk}");
+    }
+
+    async fn a_tab_is_sent_with_what_it_needs_and_no_more(app: &TestApp) {
+        let cookie = session(app).await;
+        let desk = with_cookie(app, "GET", "/admin", &cookie).await.status(200);
+        assert!(!desk.text.contains("Let people in by hand"), "{desk}");
+        for name in ["queues", "concerts", "schedules", "audit", "health"] {
+            let tab = with_cookie(app, "GET", &format!("/admin/desk/{name}?lang=en"), &cookie).await.status(200);
+            assert!(tab.header("content-security-policy").unwrap().starts_with("default-src 'self'"), "{tab}");
+            assert!(!tab.text.contains("style=") && !tab.text.contains("<script>"), "{tab}");
+            assert!(tab.text.contains(&format!("x-data=\"{name}\"")), "{tab}");
+            assert_eq!(tab.text.contains("Let people in by hand"), name == "queues", "{tab}");
+            let needed: Vec<&str> = tab.text.split(['"']).filter(|part| part.starts_with("/assets/")).collect();
+            assert!(needed.len() >= 2, "{needed:?}");
+            for address in needed {
+                app.operator.http.get(address).await.status(200);
+            }
+        }
+        let korean = with_cookie(app, "GET", "/admin/desk/queues?lang=ko", &cookie).await.status(200);
+        assert!(korean.text.contains("속도와 정원"), "{korean}");
+        let packed = app.operator.http.request("GET", "/admin/desk/queues").header("cookie", &cookie);
+        let packed = packed.header("accept-encoding", "gzip").send().await.status(200);
+        assert_eq!(packed.header("content-encoding"), Some("gzip"));
+        for unknown in ["sign-in", "tab", "Queues"] {
+            let path = format!("/admin/desk/{unknown}");
+            with_cookie(app, "GET", &path, &cookie).await.refused(404, "not_found");
+        }
     }
 
     async fn over_https_a_session_stays_there_and_a_language_is_kept(app: &TestApp) {

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use crate::bad_input as wire;
 use crate::harness::*;
 
-const ROUTES: [(&str, &str); 14] = [
+const ROUTES: [(&str, &str); 15] = [
+    ("GET", "/admin/desk/queues"),
     ("GET", "/admin/events"),
     ("GET", "/admin/queues"),
     ("GET", "/admin/queues/main"),

@@ -1,10 +1,10 @@
-// What the tabs of the desk share: questions to the operators' API, figures as they come, which tab is shown. What a tab
-// does stands in its own file, which is fetched when the tab is first shown.
+// What the tabs of the desk share: questions to the operators' API, figures as they come, which tab is shown. A tab is
+// fetched when it is first shown; what it does stands in its own file.
 'use strict';
 
 const desk = (() => {
   const { words } = usher;
-  const CONNECT_AGAIN_MS = 2_000;
+  const TRY_AGAIN_MS = 2_000;
 
   /** What went wrong, as people read it: our words for a code, else the server's, and each field that is wrong. */
   function problem(said) {
@@ -21,7 +21,7 @@ const desk = (() => {
       // The session is over: the desk is behind its door again.
       if (answer.status === 401) location.reload();
       const isJson = /json/.test(answer.headers.get('Content-Type'));
-      const said = isJson ? await answer.json() : null;
+      const said = isJson ? await answer.json() : await answer.text();
       return { status: answer.status, body: said, etag: answer.headers.get('ETag'), error: answer.ok ? null : problem(said) };
     } catch {
       return { status: 0, body: null, etag: null, error: words.offline };
@@ -51,7 +51,7 @@ const desk = (() => {
       // A browser takes up again what broke, but not what was refused: a session may be over.
       if (stream.readyState !== EventSource.CLOSED) return;
       await ask('GET', '/admin/queues');
-      setTimeout(connect, CONNECT_AGAIN_MS);
+      setTimeout(connect, TRY_AGAIN_MS);
     });
   }
 
@@ -64,19 +64,40 @@ const desk = (() => {
   /** What a tab is made of: its script calls this, and its part of the page comes to life. */
   const tab = (name, data) => Alpine.data(name, data);
 
-  const fetched = new Map();
-  function fetchScript(address) {
-    const load = (resolve, reject) => {
-      const script = Object.assign(document.createElement('script'), { src: address, onload: resolve, onerror: reject });
-      document.head.append(script);
+  const begun = new Map();
+  /** Does `work` once for each name; what failed is done anew. */
+  function once(name, work) {
+    const again = error => {
+      begun.delete(name);
+      throw error;
     };
-    if (!fetched.has(address)) fetched.set(address, new Promise(load));
-    return fetched.get(address);
+    if (!begun.has(name)) begun.set(name, work().catch(again));
+    return begun.get(name);
+  }
+
+  /** Loads a script or a style as a tab names it. Scripts run in the order in which they were asked for. */
+  function load(named) {
+    const element = document.createElement(named.localName);
+    for (const { name, value } of named.attributes) element.setAttribute(name, value);
+    return new Promise((resolve, reject) => {
+      Object.assign(element, { async: false, onload: resolve, onerror: () => reject(new Error(words.offline)) });
+      document.head.append(element);
+    });
+  }
+
+  /** Fetches a tab: its words, what it is drawn and run with, then its part of the page, which comes to life. */
+  async function fetchTab(name) {
+    const { body, error } = await ask('GET', `/admin/desk/${name}?lang=${usher.lang}`);
+    if (error) throw new Error(error);
+    const { content } = Object.assign(document.createElement('template'), { innerHTML: body });
+    for (const { dataset, textContent } of content.querySelectorAll('[data-words]')) words[dataset.words] = JSON.parse(textContent);
+    const needed = [...content.querySelectorAll('script[src], link')];
+    await Promise.all(needed.map(named => once(named.outerHTML, () => load(named))));
+    document.querySelector(`[data-tab="${name}"]`).append(content.querySelector('[x-data]'));
   }
 
   document.addEventListener('alpine:init', () => Alpine.data('desk', () => ({
     shown: '',
-    loaded: {},
     problem: '',
 
     init() {
@@ -90,18 +111,20 @@ const desk = (() => {
     async turn() {
       const { tab: name } = place();
       this.shown = name;
-      const scripts = document.querySelector(`[data-tab="${name}"]`).dataset.scripts.split(' ');
+      clearTimeout(this.timer);
       try {
-        for (const script of scripts) await fetchScript(script);
-        this.loaded[name] = true;
-      } catch {
-        this.problem = words.offline;
+        await once(name, () => fetchTab(name));
+        this.problem = '';
+      } catch ({ message }) {
+        this.problem = message;
+        this.timer = setTimeout(() => this.turn(), TRY_AGAIN_MS);
       }
     },
 
     async signOut() {
-      await ask('DELETE', '/admin/session');
-      location.reload();
+      const { error } = await ask('DELETE', '/admin/session');
+      if (error) this.problem = error;
+      else location.reload();
     },
   })));
 

@@ -6,12 +6,15 @@
   const { lang, say } = usher;
   const words = usher.words.queues;
   const WINDOW_SECONDS = 300;
+  const WINDOW_SECONDS_MIN = 30;
   // Admissions come in batches; shorter than this their rate is noise.
   const RATE_SECONDS = 2;
   const PREVIEW_SECONDS = 60;
   // Fewer say nothing of how long people stay.
   const GONE_MIN = 5;
-  const PLOT_HEIGHT = 150;
+
+  // What the controls change, as the policy names it.
+  const FIELDS = { rate: 'rate_per_second', cap: 'active_max', message: 'message', mode: 'mode' };
 
   const number = (value, digits = 0) => (value ?? 0).toLocaleString(lang, { maximumFractionDigits: digits });
   const milliseconds = value => value === null ? '–' : `${number(value, value < 10 ? 1 : 0)} ms`;
@@ -26,16 +29,14 @@
   /** What was seen of each queue and of the instance; the columns of its rows are what is drawn. */
   const seen = new Map();
 
-  /** One more look at a queue, and what it looks back on. */
-  function remember({ at, instance }, queue) {
+  /** One more look at a queue. Turns are counted less often than it is looked at, where there are very many. */
+  function remember({ at, counted_at: countedAt, instance }, queue) {
     const rows = seen.get(queue.name) ?? seen.set(queue.name, []).get(queue.name);
-    const time = Date.parse(at) / 1_000;
-    const before = rows.find(row => row.time >= time - RATE_SECONDS) ?? { time, total: queue.admitted_total };
-    const passed = time - before.time;
-    rows.push({
-      time, queue, instance, total: queue.admitted_total,
-      rate: passed > 0 ? Math.max(0, queue.admitted_total - before.total) / passed : 0,
-    });
+    const [time, counted] = [at, countedAt].map(instant => Date.parse(instant) / 1_000);
+    const earlier = rows.filter(row => row.counted < counted);
+    const before = earlier.find(row => row.counted >= counted - RATE_SECONDS) ?? earlier.at(-1);
+    const admitted = before ? Math.max(0, queue.admitted_total - before.queue.admitted_total) : 0;
+    rows.push({ time, counted, queue, instance, rate: before ? admitted / (counted - before.counted) : 0 });
     while (rows[0].time < time - WINDOW_SECONDS) rows.shift();
   }
 
@@ -43,7 +44,7 @@
   function stay(rows, queue) {
     const recent = rows.filter(row => row.time >= rows.at(-1).time - PREVIEW_SECONDS);
     const [first, last] = [recent[0], recent.at(-1)];
-    const gone = last.total - first.total - (last.queue.active - first.queue.active);
+    const gone = last.queue.admitted_total - first.queue.admitted_total - (last.queue.active - first.queue.active);
     if (gone < GONE_MIN) return queue.session_seconds;
     const inside = recent.reduce((sum, row) => sum + row.queue.active, 0) / recent.length;
     return Math.min(queue.session_seconds, Math.max(1, inside * (last.time - first.time) / gone));
@@ -83,18 +84,25 @@
 
   function draw(frame, series) {
     const box = frame.querySelector('[role=img]');
-    const clock = at => new Date(at * 1_000).toLocaleTimeString(lang, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
+    const size = () => ({ width: box.clientWidth, height: box.clientHeight });
+    const clock = (ticks, step) => {
+      const format = { hour: '2-digit', minute: '2-digit', second: step < 60 ? '2-digit' : undefined, hourCycle: 'h23' };
+      return ticks.map(at => new Date(at * 1_000).toLocaleTimeString(lang, format));
+    };
     const axis = { stroke: colour('--soft'), grid: { stroke: colour('--line'), width: 1 }, ticks: { show: false } };
     const plot = new uPlot({
-      width: box.clientWidth, height: PLOT_HEIGHT, legend: { show: false }, cursor: { show: false },
-      scales: { x: { range: (_, from, to) => [(to ?? WINDOW_SECONDS) - WINDOW_SECONDS, to ?? WINDOW_SECONDS] }, y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },
+      ...size(), padding: [8, 8, 0, 0], legend: { show: false }, cursor: { show: false },
+      scales: {
+        x: { range: (_, from, to) => [Math.min(from ?? 0, (to ?? 0) - WINDOW_SECONDS_MIN), to ?? 0] },
+        y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] },
+      },
       axes: [
-        { ...axis, values: (_, ticks) => ticks.map(clock), space: 45, size: 28 },
-        { ...axis, values: (_, ticks) => ticks.map(tick => number(tick, 1)), size: 56 },
+        { ...axis, values: (_, ticks, axis, space, step) => clock(ticks, step), space: 70, size: 22 },
+        { ...axis, values: (_, ticks) => ticks.map(tick => number(tick, 2)), size: 50 },
       ],
       series: [{}, ...series.map(({ of, ...drawn }) => ({ ...drawn, points: { show: false } }))],
     }, [[], ...series.map(() => [])], box);
-    new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: PLOT_HEIGHT })).observe(box);
+    new ResizeObserver(() => plot.setSize(size())).observe(box);
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => plot.redraw());
     frame.plot = plot;
     return rows => plot.setData([rows.map(row => row.time), ...series.map(({ of }) => rows.map(of))]);
@@ -167,7 +175,7 @@
     // What the page shows.
 
     get isPaused() { return this.queue?.mode === 'paused'; },
-    get isOpen() { return this.queue !== null && !this.isPaused; },
+    get isMoving() { return ['open', 'draining', 'passthrough'].includes(this.queue?.mode); },
     get isEdited() { return this.edited.length > 0; },
     get rateMax() { return Math.max(100, 4 * (this.queue?.rate_per_second ?? 0)); },
     get capMax() { return Math.max(1_000, 4 * (this.queue?.active_max ?? 0)); },
@@ -189,12 +197,12 @@
     get now() {
       const { queue, instance } = this;
       if (!queue) return {};
-      const row = seen.get(this.name).at(-1);
-      const seats = queue.seats;
+      const { seats } = queue;
+      const { rate } = seen.get(this.name).at(-1);
       return {
         waiting: number(queue.waiting),
         active: say(words.of, { now: number(queue.active), max: number(queue.active_max) }),
-        rate: say(words.per_second_of, { now: number(row.rate, 1), set: number(queue.rate_now_per_second, 1) }),
+        rate: say(words.per_second_of, { now: number(rate, 1), set: number(queue.rate_now_per_second, 1) }),
         seats: seats ? say(words.seats, { held: number(seats.held), sold: number(seats.sold), available: number(seats.available) }) : words.sells_nothing,
         times: say(words.times, { p50: milliseconds(instance.p50_ms), p99: milliseconds(instance.p99_ms) }),
         errors: say(words.errors, { errors: number(instance.errors_per_second, 1), requests: number(instance.requests_per_second) }),
@@ -220,16 +228,19 @@
 
     applyPace() { return this.tune({ rate_per_second: this.rate, active_max: this.cap }, true); },
     applyWords() { return this.tune({ message: this.message, mode: this.mode }, true); },
-    // Whoever stops the line does not ask what else has changed.
-    pause() { return this.tune({ mode: 'paused' }, false); },
+    // Whoever stops the line does not ask what else has changed. While it drains nobody joins, and nobody joins then.
+    pause() { return this.tune({ mode: this.queue.mode === 'draining' ? 'closed' : 'paused' }, false); },
     resume() { return this.tune({ mode: 'open' }, false); },
 
     async tune(change, onlyIfKnown) {
       const headers = onlyIfKnown ? { 'If-Match': `"v${this.version}"` } : {};
-      const { status, error } = await desk.ask('PUT', `/admin/queues/${this.name}/policy`, change, headers);
+      const { status, etag, error } = await desk.ask('PUT', `/admin/queues/${this.name}/policy`, change, headers);
       if (status === 412) this.notice = await this.whoWasQuicker();
       else this.notice = error ?? '';
-      if (status === 200 || status === 412) this.edited = [];
+      if (status === 412) this.edited = [];
+      if (status !== 200) return;
+      this.edited = this.edited.filter(field => !(FIELDS[field] in change));
+      this.version = Number(etag.match(/\d+/)[0]);
     },
 
     /** Whose change it was that came first, and of what. */

@@ -10,9 +10,22 @@ use super::{Visit, filled, scheme};
 use crate::app::App;
 use crate::auth::{DESK_SECONDS, same_secret};
 use crate::error::{Code, Error};
-use crate::http::extract::{Form, Operator, Query};
+use crate::http::extract::{Form, InPath, Operator, Path, Query};
 use crate::http::operator::DESK_COOKIE;
 use crate::http::page::packed_for;
+
+/// In the order in which the desk has them.
+const TABS: [&str; 5] = ["queues", "concerts", "schedules", "audit", "health"];
+
+#[derive(Debug)]
+pub struct Tab(&'static str);
+
+impl InPath for Tab {
+    fn from_path(text: &str) -> Result<Self, Error> {
+        let known = TABS.into_iter().find(|tab| *tab == text).map(Self);
+        known.ok_or_else(|| Error::refused(Code::NotFound, "the desk has no such tab"))
+    }
+}
 
 /// `GET /admin`: the desk for whoever has a session, else the way to one.
 pub async fn show(
@@ -23,10 +36,26 @@ pub async fn show(
 ) -> Response {
     let visit = Visit::of(&app, &query, (&uri, &headers));
     let page = match operator {
-        Ok(_) => visit.page("desk.html", json!({})),
+        Ok(_) => visit.page("desk.html", json!({"tabs": TABS})),
         Err(_) => door(&visit, false),
     };
-    let packed = page.as_ref().ok().and_then(|html| packed_for(&headers, html.as_bytes()));
+    packed(&visit, page, &headers)
+}
+
+/// `GET /admin/desk/{tab}`: a tab, for the desk that shows it. Whoever shows another does not wait for this one.
+pub async fn tab(
+    State(app): State<App>,
+    _: Operator,
+    Path(Tab(tab)): Path<Tab>,
+    query: Query,
+    (uri, headers): (Uri, HeaderMap),
+) -> Response {
+    let visit = Visit::of(&app, &query, (&uri, &headers));
+    packed(&visit, visit.page("desk/tab.html", json!({"tab": tab})), &headers)
+}
+
+fn packed(visit: &Visit<'_>, page: Result<String, Error>, headers: &HeaderMap) -> Response {
+    let packed = page.as_ref().ok().and_then(|html| packed_for(headers, html.as_bytes()));
     let mut response = visit.answer(page);
     if let Some(packed) = packed {
         *response.body_mut() = packed.into();

@@ -90,7 +90,8 @@ fn every_metric_that_is_drawn_or_wakes_somebody_is_there() {
 }
 
 /// What people look at, and what their browsers need for it.
-const PAGES: [&str; 5] = ["/wait/", "/buy/", "/assets/", "/admin", "/admin/session"];
+const PAGES: [&str; 6] =
+    ["/wait/", "/buy/", "/assets/", "/admin", "/admin/desk/", "/admin/session"];
 
 /// `get /token/{userId}`, as `routes.rs` has it.
 fn routes() -> BTreeSet<String> {
