@@ -97,7 +97,7 @@
         y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] },
       },
       axes: [
-        { ...axis, values: (_, ticks, axis, space, step) => clock(ticks, step), space: 70, size: 22 },
+        { ...axis, values: (_, ticks, axis, space, step) => clock(ticks, step), space: 70, size: 26, gap: 9 },
         { ...axis, values: (_, ticks) => ticks.map(tick => number(tick, 2)), size: 50 },
       ],
       series: [{}, ...series.map(({ of, ...drawn }) => ({ ...drawn, points: { show: false } }))],
