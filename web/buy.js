@@ -87,13 +87,20 @@ document.addEventListener('alpine:init', () => Alpine.data('buy', () => ({
 
   redraw() { this.hall.show(this.letters, new Set(this.chosen)); },
 
-  /** Whoever comes back finds the hold that he has, or the ticket. */
+  /** Whoever comes back finds the hold that he has; without a turn the ticket, or the way to the line. */
   async resume() {
-    const { status, body } = await ask(`/users/${this.user}/bookings`);
+    const [{ body }, { body: place }] = await Promise.all([ask(`/users/${this.user}/bookings`), ask('/queue')]);
     const mine = (body.bookings ?? []).filter(booking => booking.concert_id === Number(this.concert));
-    const live = mine.find(booking => booking.status === 'held');
-    if (live) await this.holding(live);
-    else this.state = status === 401 ? 'outside' : 'choosing';
+    const find = status => mine.find(booking => booking.status === status);
+    if (find('held')) await this.holding(find('held'));
+    else if (place.status === 'active') this.state = 'choosing';
+    else if (find('paid')) await this.paid(find('paid'));
+    else this.state = 'outside';
+  },
+
+  async paid(booking) {
+    [this.booking, this.state, this.notice] = [booking, 'paid', ''];
+    await this.renewBalance();
   },
 
   tick() {
@@ -166,8 +173,7 @@ document.addEventListener('alpine:init', () => Alpine.data('buy', () => ({
     const body = { user_id: this.user, booking_id: this.booking.booking_id };
     const { status, body: said } = await this.alone(() => settle('/payment', { method: 'POST', body }));
     if (status !== 200) return this.refuse(status, said);
-    [this.state, this.notice] = ['paid', ''];
-    await this.renewBalance();
+    await this.paid(this.booking);
   },
 
   async release() {

@@ -16,7 +16,7 @@ const VALUE_CHARS_MAX: usize = 60;
 /// A column: its heading and where a row has its value (a JSON pointer).
 pub type Column = (&'static str, &'static str);
 
-const QUEUES: [Column; 11] = [
+const QUEUES: [Column; 12] = [
     ("QUEUE", "/name"),
     ("MODE", "/policy/mode"),
     ("STATE", "/state"),
@@ -25,6 +25,7 @@ const QUEUES: [Column; 11] = [
     ("MEASURED/S", "/measured_rate_per_second"),
     ("WAITING", "/waiting"),
     ("ACTIVE", "/active"),
+    ("ALLOWED", "/active_allowed"),
     ("ACTIVE MAX", "/policy/active_max"),
     ("ADMITTED", "/admitted_total"),
     ("FREE SEATS", "/free_seats"),

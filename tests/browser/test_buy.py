@@ -163,3 +163,26 @@ def test_each_language_is_whole_and_accessible(inside, locale, said):
         page.emulate_media(color_scheme=scheme)
         found = Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
+
+
+def test_of_several_concerts_one_is_chosen(sale, open_page):
+    other = concert(sale)
+    page = open_page(sale.address())
+    expect(headline(page)).to_have_text("It is your turn")
+    doors = page.get_by_role("link", name="Go on")
+    expect(doors).to_have_count(2)
+    doors.last.click()
+    page.wait_for_url(f"**/buy/{other}")
+    expect(seat(page, "A-1")).to_be_visible()
+
+
+def test_a_reload_finds_the_ticket(inside):
+    page = inside()
+    seat(page, "B-1").click()
+    button(page, "Hold these seats").click()
+    button(page, "Add ₩12,000 to your balance").click()
+    button(page, "Pay").click()
+    expect(page.get_by_text("Paid: B-1")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text("Paid: B-1")).to_be_visible()
+    expect(button(page, "Hold these seats")).to_be_hidden()

@@ -75,7 +75,7 @@
   const limit = (label, of) => ({ label, of, stroke: colour('--warn'), width: 2, dash: [6, 4] });
   const PLOTS = {
     waiting: [line('waiting', row => row.queue.waiting)],
-    active: [line('active', row => row.queue.active), limit('cap', row => row.queue.active_max)],
+    active: [line('active', row => row.queue.active), limit('cap', row => row.queue.active_allowed)],
     rate: [line('admitted', row => row.rate), limit('set', row => row.queue.rate_now_per_second)],
     seats: [line('held', row => row.queue.seats?.held ?? null), limit('sold', row => row.queue.seats?.sold ?? null)],
     times: [line('p50', row => row.instance.p50_ms), limit('p99', row => row.instance.p99_ms)],
@@ -179,7 +179,7 @@
     get isEdited() { return this.edited.length > 0; },
     get rateMax() { return Math.max(100, 4 * (this.queue?.rate_per_second ?? 0)); },
     get capMax() { return Math.max(1_000, 4 * (this.queue?.active_max ?? 0)); },
-    get health() { return this.live && this.queue?.state === 'ok' ? 'good' : 'bad'; },
+    get health() { return this.live && this.queue?.state === 'ok' && this.isMoving ? 'good' : 'bad'; },
 
     get stateText() {
       if (!this.queue) return words.looking;
@@ -201,7 +201,7 @@
       const { rate } = seen.get(this.name).at(-1);
       return {
         waiting: number(queue.waiting),
-        active: say(words.of, { now: number(queue.active), max: number(queue.active_max) }),
+        active: say(words.of, { now: number(queue.active), max: number(queue.active_allowed) }),
         rate: say(words.per_second_of, { now: number(rate, 1), set: number(queue.rate_now_per_second, 1) }),
         seats: seats ? say(words.seats, { held: number(seats.held), sold: number(seats.sold), available: number(seats.available) }) : words.sells_nothing,
         times: say(words.times, { p50: milliseconds(instance.p50_ms), p99: milliseconds(instance.p99_ms) }),

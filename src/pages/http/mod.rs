@@ -53,8 +53,8 @@ async fn waiting_room(
         None => None,
     };
     let concerts = app.concert.tiers_of(name).await?;
-    let target =
-        target.or_else(|| concerts.first().map(|concert| format!("/buy/{}", concert.concert_id)));
+    let only = concerts.first().filter(|_| concerts.len() == 1);
+    let target = target.or_else(|| only.map(|concert| format!("/buy/{}", concert.concert_id)));
     let user = query.single("user")?.map(UserId::parse).transpose()?;
     let place = match &token {
         Some(token) => {
