@@ -32,6 +32,8 @@ pub struct Api {
 /// A success.
 #[derive(Debug)]
 pub struct Answer {
+    /// Which of the instances gave it.
+    pub from: usize,
     pub etag: Option<String>,
     /// As it came, so that `--json` changes nothing.
     pub body: String,
@@ -54,9 +56,9 @@ impl Api {
         let first = self.there.load(Ordering::Relaxed);
         for (index, url) in self.urls.iter().enumerate().cycle().skip(first).take(self.urls.len()) {
             let error = match self.exchange(url, request).await {
-                Ok((status, headers, body)) => {
+                Ok(heard) => {
                     self.there.store(index, Ordering::Relaxed);
-                    return answer(status, &headers, body);
+                    return answer(index, heard);
                 }
                 Err(error) => error,
             };
@@ -124,12 +126,15 @@ fn address(base: &Url, request: &Request) -> Url {
     url
 }
 
-fn answer(status: StatusCode, headers: &HeaderMap, body: String) -> anyhow::Result<Answer> {
+fn answer(
+    from: usize,
+    (status, headers, body): (StatusCode, HeaderMap, String),
+) -> anyhow::Result<Answer> {
     if !status.is_success() {
-        return Err(refusal(status, headers, &body));
+        return Err(refusal(status, &headers, &body));
     }
     let etag = headers.get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
-    Ok(Answer { etag, body })
+    Ok(Answer { from, etag, body })
 }
 
 fn key(reach: &Reach) -> anyhow::Result<Key> {

@@ -44,24 +44,13 @@ struct Stopped<'a> {
 
 pub async fn run(api: &Api, wish: &EmergencyPause) -> anyhow::Result<()> {
     let names = if wish.all { all(api).await? } else { wish.names.clone() };
-    let orders = names.iter().map(|name| async move {
-        let outcome = if wish.resume { resume(api, name).await } else { stop(api, name).await };
-        outcome.with_context(|| name.clone())
+    let orders = names.iter().map(async |name| {
+        if wish.resume { resume(api, name).await } else { pause(api, name).await }
     });
-    let (mut stopped, mut said, mut faults) = (Vec::new(), String::new(), Vec::new());
-    for outcome in join_all(orders).await {
-        match outcome {
-            Ok((line, order)) => {
-                let _ = writeln!(said, "{line}");
-                stopped.extend(order);
-            }
-            Err(error) => faults.push(format!("{error:#}")),
-        }
-    }
-    print(&said)?;
-    if !stopped.is_empty() {
-        faults.extend(watch(api, &stopped).await?);
-    }
+    let faults = join_all(orders).await.into_iter().zip(&names);
+    let faults: Vec<_> = faults
+        .filter_map(|(outcome, name)| Some(format!("{name}: {:#}", outcome.err()?)))
+        .collect();
     if !faults.is_empty() {
         bail!("{}", faults.join("; "));
     }
@@ -74,54 +63,66 @@ async fn all(api: &Api) -> anyhow::Result<Vec<String>> {
     Ok(queues.iter().filter_map(|queue| Some(queue["name"].as_str()?.to_owned())).collect())
 }
 
-async fn resume<'a>(api: &Api, name: &str) -> anyhow::Result<(String, Option<Stopped<'a>>)> {
+async fn resume(api: &Api, name: &str) -> anyhow::Result<()> {
     api.send(&mode(name, "open")).await?;
-    Ok((format!("{name} is open"), None))
+    print(&format!("{name} is open"))
+}
+
+async fn pause(api: &Api, name: &str) -> anyhow::Result<()> {
+    match stop(api, name).await? {
+        Some(stopped) => stopped.watch(api).await,
+        None => Ok(()),
+    }
 }
 
 /// A queue that nobody may join stays so: `paused` would let people join.
-async fn stop<'a>(api: &Api, name: &'a str) -> anyhow::Result<(String, Option<Stopped<'a>>)> {
+async fn stop<'a>(api: &Api, name: &'a str) -> anyhow::Result<Option<Stopped<'a>>> {
     let policy = json(&api.send(&read(format!("/admin/queues/{name}/policy"))).await?)?;
     let was = policy["mode"].as_str().unwrap_or_default();
     let to = match was {
-        "paused" | "closed" => return Ok((format!("{name} was {was} already"), None)),
+        "paused" | "closed" => {
+            print(&format!("{name} was {was} already"))?;
+            return Ok(None);
+        }
         "draining" => "closed",
         _ => "paused",
     };
     let ordered_at = Clock::system().now_ms();
     api.send(&mode(name, to)).await?;
     let took = Clock::system().now_ms() - ordered_at;
-    let line = format!("{name} is {to}, within {took} ms; it was {was}");
-    Ok((line, Some(Stopped { name, ordered_at })))
-}
-
-/// Says how long it took, and what is wrong: whoever was let in when nobody should have been.
-async fn watch(api: &Api, stopped: &[Stopped<'_>]) -> anyhow::Result<Vec<String>> {
-    tokio::time::sleep(EFFECT).await;
-    let before = join_all(stopped.iter().map(|one| figures(api, one.name))).await;
-    tokio::time::sleep(EFFECT).await;
-    let after = join_all(stopped.iter().map(|one| figures(api, one.name))).await;
-    let (mut said, mut faults) = (String::new(), Vec::new());
-    for (one, figures) in stopped.iter().zip(before.into_iter().zip(after)) {
-        let (Ok(before), Ok(after)) = figures else {
-            faults.push(format!("{} does not say whether anybody was let in", one.name));
-            continue;
-        };
-        said.push_str(&one.judged(&before, &after));
-        let late = after.admitted - before.admitted;
-        if late > 0 {
-            faults.push(format!("{}: {late} were let in all the same", one.name));
-        }
-    }
-    print(&said)?;
-    Ok(faults)
+    print(&format!("{name} is {to}, within {took} ms; it was {was}"))?;
+    Ok(Some(Stopped { name, ordered_at }))
 }
 
 impl Stopped<'_> {
+    /// Says how long it took. The error is that somebody was let in when nobody should have been.
+    async fn watch(&self, api: &Api) -> anyhow::Result<()> {
+        let look = async || {
+            tokio::time::sleep(EFFECT).await;
+            let figures = figures(api, self.name).await;
+            figures.context("it does not say whether anybody was let in")
+        };
+        let (before, after) = (look().await?, look().await?);
+        print(&self.judged(&before, &after))?;
+        if self.failed(&before, &after) {
+            bail!("somebody was let in later than a second after the order");
+        }
+        Ok(())
+    }
+
+    fn failed(&self, before: &Figures, after: &Figures) -> bool {
+        after.admitted > before.admitted || self.took(after) > EFFECT.as_millis()
+    }
+
+    /// From the order to the last admission.
+    fn took(&self, after: &Figures) -> u128 {
+        let took = after.last_at.map_or(0, |last| last - self.ordered_at);
+        u128::try_from(took).unwrap_or(0)
+    }
+
     /// By what was known a second after the order, and after another one.
     fn judged(&self, before: &Figures, after: &Figures) -> String {
-        let (name, late) = (self.name, after.admitted - before.admitted);
-        let took = after.last_at.map_or(0, |last| (last - self.ordered_at).max(0));
+        let (name, late, took) = (self.name, after.admitted - before.admitted, self.took(after));
         let mut said = format!(
             "{name}: the last was let in {took} ms after the order; {late} later than a second after it\n"
         );
@@ -174,5 +175,14 @@ mod tests {
         assert!(late.contains("usher ctl schedule list main"), "{late}");
         let nobody = judged(figures(0, None, 0), figures(0, None, 0));
         assert!(nobody.contains(" 0 ms after the order; 0 later"), "{nobody}");
+    }
+
+    #[test]
+    fn a_second_after_the_order_is_late_whenever_it_was_looked_at() {
+        let stopped = Stopped { name: "main", ordered_at: 10_000 };
+        let figures = |admitted, last_at| Figures { admitted, last_at: Some(last_at), planned: 0 };
+        assert!(!stopped.failed(&figures(7, 11_000), &figures(7, 11_000)));
+        assert!(stopped.failed(&figures(7, 11_001), &figures(7, 11_001)));
+        assert!(stopped.failed(&figures(7, 10_900), &figures(8, 10_900)));
     }
 }

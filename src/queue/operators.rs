@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -183,19 +184,31 @@ impl Queues {
 
     /// A queue with its figures of this moment.
     pub async fn detail(&self, line: &Line) -> Result<QueueDetail, Error> {
-        let (queue, now) = (line.queue(), self.clock.now_ms());
-        self.open_draw(line).await?;
-        self.count_stock(line, STOCK_MS).await?;
-        // Without Redis the figures are old, and `state` says so.
-        let fresh = match self.redis_line(line).await {
-            Ok(redis) => self.watch(line, &redis).await,
-            Err(error) => Err(error),
+        let recent_since = self.clock.now_ms() - MEASURED_MS;
+        Ok(self.described(line, self.sql.totals(line.queue().id, recent_since).await?).await)
+    }
+
+    /// Every queue, looked at all at once: a machine that is silent is waited for once.
+    pub async fn details(&self) -> Result<Vec<QueueDetail>, Error> {
+        let (lines, totals) = (self.lines(), self.totals().await?);
+        let details = lines.iter().map(|line| {
+            self.described(line, totals.get(&line.queue().id).copied().unwrap_or_default())
+        });
+        Ok(join_all(details).await)
+    }
+
+    async fn described(&self, line: &Line, totals: Totals) -> QueueDetail {
+        // Where a machine is away the figures are old, and `state` says so.
+        let fresh = async {
+            self.open_draw(line).await?;
+            self.count_stock(line, STOCK_MS).await?;
+            self.watch(line, &self.redis_line(line).await?).await
         };
-        let state = LineState::of(fresh.is_err() || line.is_rebuilding());
-        let totals = self.sql.totals(queue.id, now - MEASURED_MS).await?;
+        let state = LineState::of(fresh.await.is_err() || line.is_rebuilding());
+        let (queue, now) = (line.queue(), self.clock.now_ms());
         let stock = line.stock();
         let figures = line.snapshot().figures;
-        Ok(QueueDetail {
+        QueueDetail {
             name: queue.name.clone(),
             policy: PolicyView::from(&queue.policy),
             rate_now_per_second: queue.rate_at(now),
@@ -213,7 +226,7 @@ impl Queues {
             measured_rate_per_second: per_second(totals),
             free_seats: (stock.seats > 0).then_some(stock.free),
             unsold_seats: (stock.seats > 0).then_some(stock.unsold),
-        })
+        }
     }
 
     /// A queue's figures, as fresh as the machines let them be.

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use self::figures::{Figures, Since};
 use self::step::{Bounds, Look, Step};
 use super::args::queue_name;
-use super::client::Api;
+use super::client::{Answer, Api};
 use super::request::{Request, read, write};
 use super::{json, print};
 
@@ -68,32 +68,43 @@ struct Line {
     tried: bool,
 }
 
+/// The policy as this run left it. Its tag grows without a change too: when people are let in by hand, or after a loss.
+struct Left {
+    etag: String,
+    policy: Value,
+    /// The rate that was sent last, whether or not an answer came.
+    sent: Option<f64>,
+}
+
+/// The sums of one instance: those of two have nothing to do with each other.
+struct Told {
+    by: usize,
+    figures: Figures,
+}
+
 /// One run, from one look to the next.
 struct Hold<'a> {
     api: &'a Api,
     wish: &'a HoldRate,
     bounds: Bounds,
-    /// Of the policy as this run left it.
-    etag: String,
-    figures: Option<Figures>,
+    left: Left,
+    told: Option<Told>,
 }
 
-/// The policy, whose ETag says whether somebody else has changed it.
 fn request(wish: &HoldRate) -> Request {
     read(format!("/admin/queues/{}/policy", wish.name))
 }
 
 pub async fn run(api: &Api, wish: &HoldRate) -> anyhow::Result<()> {
-    let policy = api.send(&request(wish)).await?;
-    let etag = policy.etag.context("the server sent no ETag")?;
-    let mut hold = Hold { api, wish, bounds: wish.bounds()?, etag, figures: None };
+    let left = Left::read(&api.send(&request(wish)).await?)?;
+    let mut hold = Hold { api, wish, bounds: wish.bounds()?, left, told: None };
     if let Some(url) = &wish.probe {
         let first = probe::probe(url, wish.pause()).await?;
         if first.errors_percent >= 100.0 {
             bail!("the --probe {url} does not answer with success: nothing can be measured by it");
         }
     }
-    hold.figures = hold.figures().await.ok();
+    hold.told = hold.figures().await.ok();
     let mut looks = 0;
     while wish.looks != Some(looks) {
         tokio::time::sleep(wish.pause()).await;
@@ -112,9 +123,11 @@ impl Hold<'_> {
             Ok(policy) => policy,
             Err(error) => return Ok(format!("the rate stays: {error}")),
         };
-        if policy.etag.as_deref() != Some(&self.etag) {
-            return Err(self.overruled());
+        let found = Left::read(&policy)?;
+        if !self.left.is(&found) {
+            bail!("somebody else changed the policy of {}: it has the last word", self.wish.name);
         }
+        self.left = Left { sent: self.left.sent, ..found };
         let line = match self.line().await {
             Ok(line) => line,
             Err(error) => return Ok(format!("the rate stays: {error}")),
@@ -131,9 +144,7 @@ impl Hold<'_> {
         }
         match self.set(to).await {
             Ok(()) => Ok(said),
-            Err(error) if error.to_string().starts_with("policy_changed: ") => {
-                Err(self.overruled())
-            }
+            // The next look sees what became of it, and whether somebody else was first.
             Err(error) => Ok(format!("{said}, which failed: {error}")),
         }
     }
@@ -150,13 +161,12 @@ impl Hold<'_> {
 
     /// The worse of what Usher and the shop tell. A shop that is not asked needs to tell nothing.
     async fn measure(&mut self) -> Look {
-        let figures = self.figures().await;
-        let own = match (&figures, &self.figures) {
-            (Ok(now), Some(earlier)) => now.since(earlier),
-            _ => None,
-        };
-        let complete = figures.is_ok() && self.figures.is_some();
-        self.figures = figures.ok();
+        let now = self.figures().await.ok();
+        let earlier = self.told.take();
+        let both = now.as_ref().zip(earlier.as_ref()).filter(|(now, then)| now.by == then.by);
+        let own = both.and_then(|(now, then)| now.figures.since(&then.figures));
+        let complete = both.is_some();
+        self.told = now;
         let shop = match &self.wish.probe {
             Some(url) => probe::probe(url, self.wish.pause()).await.ok(),
             None => None,
@@ -173,23 +183,38 @@ impl Hold<'_> {
         }
     }
 
-    async fn figures(&self) -> anyhow::Result<Figures> {
-        Ok(Figures::read(&self.api.send(&read("/metrics")).await?.body))
+    async fn figures(&self) -> anyhow::Result<Told> {
+        let answer = self.api.send(&read("/metrics")).await?;
+        Ok(Told { by: answer.from, figures: Figures::read(&answer.body) })
     }
 
     async fn set(&mut self, rate: f64) -> anyhow::Result<()> {
         let body: Value = json!({"rate_per_second": rate});
         let request = Request {
-            if_match: Some(self.etag.clone()),
+            if_match: Some(self.left.etag.clone()),
             ..write(Method::PUT, request(self.wish).path, &body)
         };
-        self.etag = self.api.send(&request).await?.etag.context("the server sent no ETag")?;
+        self.left.sent = Some(rate);
+        self.left = Left::read(&self.api.send(&request).await?)?;
         Ok(())
     }
+}
 
-    fn overruled(&self) -> anyhow::Error {
-        let name = &self.wish.name;
-        anyhow::anyhow!("somebody else changed the policy of {name}: it has the last word")
+impl Left {
+    fn read(answer: &Answer) -> anyhow::Result<Self> {
+        let etag = answer.etag.clone().context("the server sent no ETag")?;
+        Ok(Self { etag, policy: json(answer)?, sent: None })
+    }
+
+    /// Whether the policy that was found is this one, or this one with the rate that was sent.
+    fn is(&self, found: &Self) -> bool {
+        let mut sent = self.policy.clone();
+        if let Some(rate) = self.sent {
+            sent["rate_per_second"] = rate.into();
+            // Without one of its own it follows the rate.
+            sent["burst"] = found.policy["burst"].clone();
+        }
+        self.etag == found.etag || found.policy == self.policy || found.policy == sent
     }
 }
 
@@ -248,5 +273,29 @@ fn page(text: &str) -> Result<Url, String> {
     match url.scheme() {
         "http" | "https" => Ok(url),
         _ => Err("an address such as https://shop.example/ is expected".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::Left;
+
+    fn left(etag: &str, rate: f64, mode: &str) -> Left {
+        let policy = json!({"rate_per_second": rate, "burst": rate, "mode": mode});
+        Left { etag: etag.to_owned(), policy, sent: None }
+    }
+
+    #[test]
+    fn a_tag_that_grew_alone_and_an_order_whose_answer_was_lost_are_no_change_of_others() {
+        let ours = Left { sent: Some(5.0), ..left("v3", 4.0, "open") };
+        for found in [left("v3", 4.0, "open"), left("v4", 4.0, "open"), left("v5", 5.0, "open")] {
+            assert!(ours.is(&found), "{}", found.policy);
+        }
+        for found in [left("v4", 4.0, "paused"), left("v4", 5.0, "paused"), left("v4", 6.0, "open")]
+        {
+            assert!(!ours.is(&found), "{}", found.policy);
+        }
     }
 }

@@ -38,11 +38,7 @@ pub struct QueueList {
 #[utoipa::path(get, path = "/admin/queues", operation_id = "list_queues", tag = "operators",
     responses((status = 200, description = "All of them", body = QueueList)))]
 pub async fn list(State(app): State<App>, _: Operator) -> Result<Json<QueueList>, Error> {
-    let mut queues = Vec::new();
-    for line in app.queue.lines() {
-        queues.push(app.queue.detail(&line).await?);
-    }
-    Ok(Json(QueueList { queues }))
+    Ok(Json(QueueList { queues: app.queue.details().await? }))
 }
 
 /// Make a queue. What its policy does not name has the default; the body may be left out, too.

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use usher::clock::Clock;
 
 use super::*;
+use crate::outage::Fragile;
 
 const PEOPLE: i64 = 900;
 /// Enough that somebody is let in at every tick, few enough that many still wait when it is over.
@@ -79,6 +80,21 @@ stories! {
         let said = Said::from(pause.unwrap()).ok();
         assert!(said.contains("it was open"), "{said}");
         assert_eq!(app.operator.queue("main").await["policy"]["mode"], "paused");
+    }
+
+    async fn with_a_silent_redis_every_queue_is_paused(app: &Fragile) {
+        let names = ["a", "b", "c", "d", "e"];
+        for name in names {
+            app.operator.create_queue(name, json!({})).await;
+        }
+        app.redis.freeze().await;
+        let said = script(app, "emergency-pause", "--all").await;
+        app.redis.thaw().await;
+        let said = said.ok();
+        for name in names.into_iter().chain(["main"]) {
+            assert!(said.contains(&format!("{name} is paused")), "{said}");
+            assert_eq!(app.operator.queue(name).await["policy"]["mode"], "paused", "{name}");
+        }
     }
 
     async fn a_queue_that_nobody_may_join_stays_so(app: &TestApp) {

@@ -1,5 +1,38 @@
 //! `scripts/hold-rate` against a server of its own, whose figures are nobody else's, and a shop that fares as it is told.
 
+use usher::clock::Clock;
+
+use super::*;
+
+const WORDS: &str = "main --latency-max-ms 60000 --every 1";
+
+stories_on_postgres! {
+    async fn figures_of_another_instance_are_no_measure(on: &Database) {
+        let home = TestApp::by_clock(Clock::system(), *on, []).await;
+        let directories = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let open = directories.iter().map(|dir| Shop::open(dir.path(), home.settings()));
+        let [first, second] = <[Shop; 2]>::try_from(join_all(open).await).ok().unwrap();
+        let url = format!("http://{},http://{}", first.admin, second.admin);
+        let reach = (home.setting("USHER_ADMIN_KEY"), home.setting("USHER_DATA_DIR"));
+        let words = format!("{WORDS} --min 0.1 --max 100");
+        let mut hold = program_at(&url, reach, &path_of("hold-rate"), &words).spawn().unwrap();
+        let mut lines = BufReader::new(hold.stdout.take().unwrap()).lines();
+        line_with(&mut lines, "nothing to measure").await;
+        // Whoever books without a token is answered, and each instance counts its own answers.
+        for shop in [&second, &second, &second, &first] {
+            shop.buyer(1, None).hold(1, ["1"]).await.status(401);
+        }
+        line_with(&mut lines, " ms, 0.0 % errors; ").await;
+        first.stop().await;
+        for _ in 0..2 {
+            let line = line_with(&mut lines, "main: ").await;
+            assert!(line.contains("nothing to measure"), "{line}");
+        }
+        second.stop().await;
+        home.finish().await;
+    }
+}
+
 mod sqlite {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU16, Ordering};
@@ -9,6 +42,7 @@ mod sqlite {
     use tokio::process::{Child, ChildStdout};
 
     use super::super::*;
+    use super::WORDS;
 
     /// A shop whose every answer has this status.
     async fn shop_behind(status: &Arc<AtomicU16>) -> String {
@@ -46,7 +80,7 @@ mod sqlite {
         }
 
         fn hold(&self, words: &str) -> Command {
-            let words = format!("main --latency-max-ms 60000 --every 1 {words}");
+            let words = format!("{WORDS} {words}");
             let data = self.data.path().display().to_string();
             let url = format!("http://{}", self.shop.admin);
             program_at(&url, (ADMIN_KEY, &data), &path_of("hold-rate"), &words)
@@ -87,6 +121,21 @@ mod sqlite {
         hold.stderr.take().unwrap().read_to_string(&mut complaint).await.unwrap();
         assert!(complaint.starts_with("somebody else changed the policy of main"), "{complaint}");
         assert_eq!(hold.wait().await.unwrap().code(), Some(1));
+        stage.shop.stop().await;
+    }
+
+    #[tokio::test]
+    async fn whoever_is_let_in_by_hand_leaves_the_rate_to_it() {
+        let stage = Stage::begin().await;
+        let probe = shop_behind(&Arc::new(AtomicU16::new(200))).await;
+        let words = format!("--min 0.3 --max 2 --step 0.1 --probe {probe}");
+        let mut hold = stage.hold(&words).spawn().unwrap();
+        let mut lines = lines_of(&mut hold);
+        line_with(&mut lines, "main: 0.4/s, ").await;
+        let by_hand = json!({"count": 1});
+        stage.shop.operator().send("POST", "/admin/queues/main/admit", by_hand).await.ok();
+        line_with(&mut lines, "main: 0.6/s, ").await;
+        line_with(&mut lines, "main: 0.").await;
         stage.shop.stop().await;
     }
 

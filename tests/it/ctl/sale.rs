@@ -142,19 +142,23 @@ stories! {
     async fn a_drain_ends_in_time_and_yields_to_another_operator(app: &TestApp) {
         app.one_at_a_time().await;
         app.waiting_buyer().await;
-        let late = script(app, "drain", "--until 2020-01-01").await;
+        let late = script(app, "drain", "--every 1 --until 2sec").await;
         assert_eq!((late.code, mode(app).await), (Some(3), json!("closed")), "{late:?}");
         assert!(late.out.ends_with("main is closed, while 1 wait and 1 are inside\n"), "{late:?}");
 
-        let mut drain = program(app, &path_of("drain"), "--every 1").spawn().unwrap();
+        // Midnight has passed today, so that of tomorrow is meant.
+        let mut drain = program(app, &path_of("drain"), "--every 1 --until 00:00").spawn().unwrap();
         let mut lines = BufReader::new(drain.stdout.take().unwrap()).lines();
-        line_with(&mut lines, "1 wait").await;
+        for _ in 0..2 {
+            line_with(&mut lines, "1 wait").await;
+        }
         app.operator.tune("main", json!({"mode": "open"})).await;
         assert_eq!(drain.wait().await.unwrap().code(), Some(1));
         assert_eq!(mode(app).await, "open");
-        for words in ["--until tomorrowish", "--minutes", "--every 0", "a b", "--fast"] {
+        for words in ["--until tomorrowish", "--until 2020-01-01", "--until", "--minutes", "--every 0", "a b", "--fast"] {
             assert_eq!(script(app, "drain", words).await.code, Some(2), "{words}");
         }
+        assert_eq!(mode(app).await, "open", "what is refused changes nothing");
     }
 
     async fn what_cannot_be_opened_is_not(app: &TestApp) {
