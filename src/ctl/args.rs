@@ -14,7 +14,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::concert::Tier;
 use super::emergency::EmergencyPause;
-use super::hold::HoldRate;
+use super::lead::LeadRate;
 use super::schedule::Schedule;
 
 /// `usher ctl …`: operate a running Usher.
@@ -62,7 +62,7 @@ pub enum Command {
     #[command(flatten)]
     Ask(Ask),
     /// Lead the rate by latency and errors: up by a step while all is well, down by a share when it is not.
-    HoldRate(HoldRate),
+    HoldRate(LeadRate),
     /// Stop admission now, and look whether anybody is let in afterwards.
     EmergencyPause(EmergencyPause),
 }

@@ -4,13 +4,13 @@
 //! box office (the server judges every value), and anything that reaches Redis or SQL.
 //!
 //! `args` is what may be typed, `request` turns it into one HTTP request, `client` sends it,
-//! `show` draws tables, `report` a sale. Only `hold` and `emergency` are more than one request.
+//! `show` draws tables, `report` a sale. Only `emergency` and `lead` are more than one request.
 
 mod args;
 mod client;
 mod concert;
 mod emergency;
-mod hold;
+mod lead;
 mod report;
 mod request;
 mod schedule;
@@ -31,7 +31,7 @@ pub async fn run(ctl: Ctl) -> anyhow::Result<()> {
     let output = ctl.output();
     match &ctl.command {
         Command::Ask(ask) => once(&Api::new(&ctl.reach, client::DEADLINE)?, ask, output).await,
-        Command::HoldRate(wish) => hold::run(&Api::new(&ctl.reach, client::DEADLINE)?, wish).await,
+        Command::HoldRate(wish) => lead::run(&Api::new(&ctl.reach, client::DEADLINE)?, wish).await,
         Command::EmergencyPause(wish) => {
             emergency::run(&Api::new(&ctl.reach, emergency::DEADLINE)?, wish).await
         }

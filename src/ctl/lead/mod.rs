@@ -27,7 +27,7 @@ use super::{json, print};
 const STEPS: f64 = 20.0;
 
 #[derive(Debug, Args)]
-pub struct HoldRate {
+pub struct LeadRate {
     #[arg(value_parser = queue_name)]
     pub name: String,
     /// The least rate that it sets.
@@ -83,39 +83,39 @@ struct Told {
 }
 
 /// One run, from one look to the next.
-struct Hold<'a> {
+struct Lead<'a> {
     api: &'a Api,
-    wish: &'a HoldRate,
+    wish: &'a LeadRate,
     bounds: Bounds,
     left: Left,
     told: Option<Told>,
 }
 
-fn request(wish: &HoldRate) -> Request {
+fn request(wish: &LeadRate) -> Request {
     read(format!("/admin/queues/{}/policy", wish.name))
 }
 
-pub async fn run(api: &Api, wish: &HoldRate) -> anyhow::Result<()> {
+pub async fn run(api: &Api, wish: &LeadRate) -> anyhow::Result<()> {
     let left = Left::read(&api.send(&request(wish)).await?)?;
-    let mut hold = Hold { api, wish, bounds: wish.bounds()?, left, told: None };
+    let mut lead = Lead { api, wish, bounds: wish.bounds()?, left, told: None };
     if let Some(url) = &wish.probe {
         let first = probe::probe(url, wish.pause()).await?;
         if first.errors_percent >= 100.0 {
             bail!("the --probe {url} does not answer with success: nothing can be measured by it");
         }
     }
-    hold.told = hold.figures().await.ok();
+    lead.told = lead.figures().await.ok();
     let mut looks = 0;
     while wish.looks != Some(looks) {
         tokio::time::sleep(wish.pause()).await;
-        let said = hold.look().await?;
+        let said = lead.look().await?;
         print(&format!("{}: {said}", wish.name))?;
         looks += 1;
     }
     Ok(())
 }
 
-impl Hold<'_> {
+impl Lead<'_> {
     /// Looks once, and changes the rate if it has to be changed. What cannot be read stays as it is; the error is that
     /// there is nothing left to do.
     async fn look(&mut self) -> anyhow::Result<String> {
@@ -218,7 +218,7 @@ impl Left {
     }
 }
 
-impl HoldRate {
+impl LeadRate {
     fn bounds(&self) -> anyhow::Result<Bounds> {
         if self.min >= self.max {
             bail!("--min is not below --max");
