@@ -86,6 +86,7 @@ impl Queues {
                 },
                 Joined::Full => return Err(queue_full()),
                 Joined::Closed => return Err(queue_closed()),
+                Joined::Unsure => return Err(Error::queue_rebuilding()),
             }
             joined = self.ask_number(line, user).await?;
         }
@@ -138,7 +139,8 @@ impl Queues {
         Err(Error::queue_rebuilding())
     }
 
-    /// Who left, and Redis did not hear of it, waits for nothing: his number is SQL's to tell, as that of a turn is.
+    /// Who left, and Redis did not hear of it, waits for nothing: his number is SQL's to tell, as that of a turn is. While
+    /// SQL is silent numbers are believed, but for those that may have come back with an older state of Redis.
     async fn find_ghosts(&self, line: &Line, people: &[UserId], joined: &mut [Joined]) {
         let waits = |(user, joined): (&UserId, &Joined)| match joined {
             Joined::Waiting(number) => Some((*user, *number)),
@@ -146,7 +148,12 @@ impl Queues {
         };
         let waiting: Vec<Look> = people.iter().zip(&*joined).filter_map(waits).collect();
         let fates = self.sql.fates(line.queue().id, &waiting);
-        let Ok(Ok(fates)) = tokio::time::timeout(GHOSTS_WAIT, fates).await else { return };
+        let Ok(Ok(fates)) = tokio::time::timeout(GHOSTS_WAIT, fates).await else {
+            let epoch = line.epoch();
+            let is_old = |joined: &&mut Joined| matches!(joined, Joined::Waiting(number) if number.epoch() != epoch);
+            joined.iter_mut().filter(is_old).for_each(|joined| *joined = Joined::Unsure);
+            return;
+        };
         let dead: HashSet<Look> = waiting
             .into_iter()
             .zip(fates)

@@ -42,6 +42,8 @@ pub enum Joined {
     Full,
     /// There was no room because nobody might join, when he asked. Whoever asked for him knows; Redis does not.
     Closed,
+    /// Redis says that he waits with a number of an earlier epoch, and SQL, which knows whether that is over, is silent.
+    Unsure,
 }
 
 /// What asking for people's numbers came to.
