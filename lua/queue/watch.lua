@@ -11,7 +11,7 @@ ARGV  1 epoch
 Reply {"LINE", serving, arrivals, waiting, pending (of those who wait), active, pause_until} | {"STALE"}
 Cost  O(1)
 Why   The figures belong together: read one by one they could say that more are served than came. A batch that is not in
-      SQL yet is not served: if it is lost, places would rise. Its people wait until then: who is in no figure is missed.
+      SQL yet is not served: if it is lost, places would rise. Its people wait meanwhile: nobody is missed.
 ]]
 local generation, line, wait, pend, act = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local epoch = ARGV[1]

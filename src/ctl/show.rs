@@ -265,7 +265,7 @@ mod tests {
         let queues = json!([queue]);
         let table = rows(&queues, &QUEUES);
         let found: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
-        assert_eq!(found, ["main", "open", "-", "-", "50", "-", "12", "-", "-", "-", "-"]);
+        assert_eq!(found, ["main", "open", "-", "-", "50", "-", "12", "-", "-", "-", "-", "-"]);
     }
 
     #[test]
