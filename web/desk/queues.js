@@ -133,7 +133,7 @@
 
     turnTo(name) {
       if (name === this.name) return;
-      this.name = name;
+      [this.name, this.version] = [name, 0];
       this.forget();
     },
 
@@ -161,9 +161,10 @@
     /** The controls show the policy as it is, but for what somebody is changing right now. */
     follow() {
       const { queue, edited } = this;
-      if (edited.length > 0) return;
-      this.version = queue.version;
-      Object.assign(this, { rate: queue.rate_per_second, cap: queue.active_max, message: queue.message, mode: queue.mode });
+      // Figures that were gathered before a change of ours know nothing of it.
+      if (queue.version < this.version) return;
+      if (edited.length === 0) this.version = queue.version;
+      for (const [field, name] of Object.entries(FIELDS)) if (!edited.includes(field)) this[field] = queue[name];
     },
 
     edit(field) { if (!this.edited.includes(field)) this.edited = [...this.edited, field]; },
@@ -241,6 +242,7 @@
       if (status !== 200) return;
       this.edited = this.edited.filter(field => !(FIELDS[field] in change));
       this.version = Number(etag.match(/\d+/)[0]);
+      for (const [field, name] of Object.entries(FIELDS)) if (!this.edited.includes(field) && name in change) this[field] = change[name];
     },
 
     /** Whose change it was that came first, and of what. */
