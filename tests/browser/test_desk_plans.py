@@ -38,6 +38,13 @@ def tab(page):
     return page.locator("[data-tab] >> visible=true")
 
 
+def turn_to(page, name):
+    """What is looked for afterwards is not found in the tab that was shown before."""
+    link = page.get_by_role("link", name=name, exact=True)
+    link.click()
+    expect(link).to_have_attribute("aria-current", "page")
+
+
 def seats(page):
     return page.locator("[data-seat]")
 
@@ -93,7 +100,7 @@ def test_a_concert_is_planned_by_rows_and_a_buyer_sees_it(queue, at_tab, open_pa
     buyer.locator('[data-seat="C-3"]').click()
     expect(buyer.get_by_text("C-3 · ₩8,000")).to_be_visible()
 
-    page.get_by_role("link", name="Audit").click()
+    turn_to(page, "Audit")
     expect(page.get_by_text("put a concert on sale").first).to_be_visible()
     expect(page.get_by_text("Title: A New Night · Place: The Barn").first).to_be_visible()
 
@@ -216,7 +223,7 @@ def test_an_opening_is_planned_and_happens(queue, at_tab, open_page):
     policy = operator("GET", f"/admin/queues/{queue.name}")["policy"]
     assert (policy["mode"], policy["rate_per_second"]) == ("open", 7.5)
 
-    page.get_by_role("link", name="Audit").click()
+    turn_to(page, "Audit")
     tab(page).get_by_label("Queue").select_option(queue.name)
     expect(tab(page).get_by_text("planned a change")).to_be_visible()
     expect(tab(page).get_by_text("Admissions per second: 50 → 7.5")).to_be_visible()
