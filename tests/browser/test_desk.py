@@ -84,6 +84,8 @@ def test_each_tab_is_shown_by_its_address_and_by_the_keyboard(at_the_desk):
         assert page.url.endswith(f"#{name.lower()}")
     page.reload()
     expect(page.get_by_role("heading", name="Health", exact=True)).to_be_visible()
+    page.goto(f"{ADMIN_URL}/admin#%")
+    expect(page.get_by_role("heading", name="Queues", exact=True)).to_be_visible()
 
 
 def test_a_tab_that_could_not_be_fetched_comes_by_itself(at_the_desk):

@@ -39,10 +39,10 @@ def tab(page):
 
 
 def turn_to(page, name):
-    """What is looked for afterwards is not found in the tab that was shown before."""
-    link = page.get_by_role("link", name=name, exact=True)
-    link.click()
-    expect(link).to_have_attribute("aria-current", "page")
+    """What is looked for afterwards is not found in the tab that was shown before, which goes a frame later."""
+    page.get_by_role("link", name=name, exact=True).click()
+    expect(page.locator(f"[data-tab={name.lower()}]")).to_be_visible()
+    expect(tab(page)).to_have_count(1)
 
 
 def seats(page):

@@ -52,8 +52,7 @@
 
     init() {
       desk.whenShown('audit', async () => {
-        const { body } = await desk.ask('GET', '/admin/queues');
-        this.queues = body?.queues?.map(({ name }) => name) ?? [];
+        this.queues = (await desk.queues()).names;
         await this.load();
       });
     },

@@ -43,11 +43,11 @@
     },
 
     async load() {
-      const [concerts, queues] = await Promise.all([desk.ask('GET', '/admin/concerts'), desk.ask('GET', '/admin/queues')]);
+      const [concerts, queues] = await Promise.all([desk.ask('GET', '/admin/concerts'), desk.queues()]);
       this.problem = concerts.error ?? queues.error ?? '';
       if (this.problem) return;
       this.concerts = concerts.body.concerts.map(concert => this.told(concert));
-      this.queues = queues.body.queues.map(({ name }) => name);
+      this.queues = queues.names;
       this.loaded = true;
     },
 

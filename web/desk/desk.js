@@ -28,9 +28,24 @@ const desk = (() => {
     }
   }
 
+  /** The names of all queues, or what went wrong. */
+  async function queues() {
+    const { body, error } = await ask('GET', '/admin/queues');
+    return { names: body?.queues?.map(({ name }) => name) ?? [], error };
+  }
+
+  /** What an address says behind its `#`; what nobody wrote there says nothing. */
+  function decoded(hash) {
+    try {
+      return decodeURIComponent(hash.slice(1));
+    } catch {
+      return '';
+    }
+  }
+
   /** Where the address leads: `#concerts/12` is the tab `concerts`, at `12`. */
   function place() {
-    const [tab, ...rest] = decodeURIComponent(location.hash.slice(1)).split('/');
+    const [tab, ...rest] = decoded(location.hash).split('/');
     const known = document.querySelector(`[data-tab="${CSS.escape(tab)}"]`);
     return known ? { tab, rest: rest.join('/') } : { tab: 'queues', rest: '' };
   }
@@ -128,5 +143,5 @@ const desk = (() => {
     },
   })));
 
-  return { ask, place, whenShown, figures, tab };
+  return { ask, queues, place, whenShown, figures, tab };
 })();

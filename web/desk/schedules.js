@@ -31,8 +31,8 @@
     init() {
       desk.whenShown('schedules', async queue => {
         if (queue) this.queue = queue;
-        const { body, error } = await desk.ask('GET', '/admin/queues');
-        this.queues = body?.queues?.map(({ name }) => name) ?? [];
+        const { names, error } = await desk.queues();
+        this.queues = names;
         if (error) this.problem = error;
         else await this.load();
       });

@@ -6,18 +6,23 @@ use super::{LEASE, PAUSE, line_of, of};
 use crate::harness::*;
 use crate::outage::{Fragile, rebuilding};
 
+/// Redis is as it was before `ann` came; somebody has noticed, and the line is rebuilt.
+async fn put_back(app: &Fragile, copy: Vec<(String, Vec<u8>)>, ann: &Buyer) {
+    app.redis.put_back(copy).await;
+    app.clock.advance(std::time::Duration::from_secs(LEASE));
+    app.app.admit_once().await.unwrap_err();
+    rebuilding(&ann.poll().await.ok());
+    app.app.admit_once().await.unwrap();
+}
+
 stories! {
     /// Whoever gave a number knows better than a line that has forgotten it.
     async fn a_line_that_was_put_back_gives_no_number_twice(app: &Fragile) {
         let (_inside, line) = line_of(app, 1).await;
         let copy = app.redis.copy().await;
         let ann = app.waiting_buyer().await;
-        app.redis.put_back(copy).await;
+        put_back(app, copy, &ann).await;
 
-        app.clock.advance(std::time::Duration::from_secs(LEASE));
-        app.app.admit_once().await.unwrap_err();
-        rebuilding(&ann.poll().await.ok());
-        app.app.admit_once().await.unwrap();
         let bob = app.buyer();
         bob.join().await.ok();
         for buyer in [&line[0], &ann, &bob] {
@@ -101,5 +106,25 @@ stories_on_postgres! {
         app.buyer().join().await.ok();
         app.pass(PAUSE).await;
         assert_eq!(ann.at(app).poll().await.waiting(), 2);
+    }
+}
+
+stories_on_postgres! {
+    /// An older state of Redis still has him, and SQL, which knows that he left, does not answer in time.
+    async fn whoever_left_is_not_told_his_old_place(app: &Fragile) {
+        let (_inside, line) = line_of(app, 1).await;
+        let copy = app.redis.copy().await;
+        line[0].leave().await.no_content();
+        let ann = app.waiting_buyer().await;
+        put_back(app, copy, &ann).await;
+
+        let other = of(app).another_instance().await;
+        let again = app.buyer_named(line[0].user_id).at(&other);
+        app.let_sql_connect(false).await;
+        again.join().await.refused(503, "queue_rebuilding");
+        app.let_sql_connect(true).await;
+        rebuilding(&again.join().await.ok());
+        assert_ne!(number_of(&again.token()), number_of(&line[0].token()));
+        other.stop().await;
     }
 }

@@ -347,28 +347,6 @@ stories_on_postgres! {
         other.stop().await;
     }
 
-    /// An older state of Redis still has him, and SQL, which knows that he left, does not answer in time.
-    async fn whoever_left_is_not_told_his_old_place(app: &Fragile) {
-        let (_inside, line) = line_of(app, 1).await;
-        let copy = app.redis.copy().await;
-        line[0].leave().await.no_content();
-        let ann = app.waiting_buyer().await;
-        app.redis.put_back(copy).await;
-        app.clock.advance(std::time::Duration::from_secs(LEASE));
-        app.app.admit_once().await.unwrap_err();
-        rebuilding(&ann.poll().await.ok());
-        app.app.admit_once().await.unwrap();
-
-        let other = of(app).another_instance().await;
-        let again = app.buyer_named(line[0].user_id).at(&other);
-        app.let_sql_connect(false).await;
-        again.join().await.refused(503, "queue_rebuilding");
-        app.let_sql_connect(true).await;
-        rebuilding(&again.join().await.ok());
-        assert_ne!(number_of(&again.token()), number_of(&line[0].token()));
-        other.stop().await;
-    }
-
     async fn one_instance_rebuilds_and_all_go_on(app: &Fragile) {
         let (inside, line) = line_of(app, 2).await;
         let other = of(app).another_instance().await;
