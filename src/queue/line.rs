@@ -161,6 +161,8 @@ impl Line {
             version: queue.version,
             rate_per_second: queue.rate_at(now),
             aim_per_second: queue.policy.rate_per_second,
+            cap: self.cap(),
+            session_seconds: queue.policy.session_seconds,
             stands: self.reason(now).is_some_and(Reason::stops),
         }
     }
@@ -340,7 +342,8 @@ impl Line {
                 _ if queue.rate_at(now) <= 0.0 || queue.policy.active_max == 0 => {
                     Some(Reason::Paused)
                 }
-                _ => self.was_lowered(now).then_some(Reason::RateLowered),
+                _ if self.was_lowered(now) => Some(Reason::RateLowered),
+                _ => self.snapshot.load().pace.is_full().then_some(Reason::TurnsTaken),
             },
         }
     }

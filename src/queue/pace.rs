@@ -10,8 +10,13 @@ use crate::ids::QueueNumber;
 /// The flow is measured over the last minute, from marks five seconds apart.
 const MARKS: usize = 12;
 const MARK_EVERY_MS: i64 = 5_000;
+const MARKS_MS: i64 = MARKS as i64 * MARK_EVERY_MS;
 /// The set rate counts like so much time of measuring: it is all that is known at first, and little after a minute.
 const BELIEF_SECONDS: f64 = 5.0;
+/// Turns that are all taken are all taken again in a moment: the line goes on to be bound by them for so long.
+const FULL_MS: i64 = 10_000;
+/// How much of their turns people are thought to need before it was seen.
+const STAY: f64 = 0.5;
 /// A range reaches two standard deviations either way, and never claims to be better than this.
 const DEVIATIONS: f64 = 2.0;
 const ETA_SPREAD_MIN: f64 = 0.1;
@@ -32,8 +37,19 @@ pub struct Regime {
     pub rate_per_second: f64,
     /// Where a ramp leads; without one the same.
     pub aim_per_second: f64,
+    /// Turns at once.
+    pub cap: i64,
+    pub session_seconds: i64,
     /// Nobody is admitted, for a reason that people are told.
     pub stands: bool,
+}
+
+/// Where the line stood at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark {
+    at: i64,
+    serving: QueueNumber,
+    active: i64,
 }
 
 /// Where the line stood at moments of the last minute, while one policy was in force.
@@ -41,9 +57,11 @@ pub struct Regime {
 pub struct Pace {
     regime: Regime,
     /// Oldest first.
-    marks: [(i64, QueueNumber); MARKS],
+    marks: [Mark; MARKS],
     known: usize,
-    latest: (i64, QueueNumber),
+    latest: Mark,
+    /// Since when every turn is taken, and when that was seen last.
+    full: Option<(i64, i64)>,
 }
 
 /// Numbers served a second.
@@ -75,16 +93,21 @@ impl Pace {
     /// This pace when the line stands like this. What was seen under another policy, in another epoch, or while nobody
     /// waited or nobody was let in says nothing of what comes.
     pub fn at(mut self, now: i64, figures: &Figures, regime: Regime) -> Self {
-        let serving = figures.serving;
+        let Figures { serving, active, .. } = *figures;
         let same = self.known > 0
             && self.regime.version == regime.version
-            && self.latest.1.epoch() == serving.epoch();
+            && self.latest.serving.epoch() == serving.epoch();
         if !same {
             self = Self::default();
         }
         self.regime = regime;
-        self.latest = (now, serving);
-        let due = self.known == 0 || now - self.marks[self.known - 1].0 >= MARK_EVERY_MS;
+        self.latest = Mark { at: now, serving, active };
+        self.full = if active >= regime.cap {
+            Some((self.full.map_or(now, |(since, _)| since), now))
+        } else {
+            self.full.filter(|(_, last)| now - last < FULL_MS)
+        };
+        let due = self.known == 0 || now - self.marks[self.known - 1].at >= MARK_EVERY_MS;
         if due && self.known == MARKS {
             self.marks.rotate_left(1);
             self.known -= 1;
@@ -99,20 +122,37 @@ impl Pace {
         self
     }
 
+    /// Whether the turns bound the line, and not the rate: it moves as people finish.
+    pub fn is_full(&self) -> bool {
+        self.full.is_some()
+    }
+
     /// What was measured, tempered by what is set.
     pub fn flow(&self) -> Flow {
-        let Regime { rate_per_second: rate, aim_per_second: aim, .. } = self.regime;
-        let (since, from) = self.marks[0];
-        let (now, serving) = self.latest;
-        let seconds = (now - since).max(0) as f64 / 1_000.0;
-        let seen = (serving.0 - from.0).max(0) as f64 + rate * BELIEF_SECONDS;
+        let Regime { rate_per_second: rate, aim_per_second: aim, cap, session_seconds, .. } =
+            self.regime;
+        let (since, now) = (self.marks[0], self.latest);
+        let seconds = (now.at - since.at).max(0) as f64 / 1_000.0;
+        let served = now.serving.0 - since.serving.0;
+        // The turns that the line filled at first do not come again: those that ended do.
+        let (moved, believed) = match self.full {
+            Some(_) => {
+                let stay = STAY * session_seconds as f64;
+                (served - (now.active - since.active), rate.min(cap as f64 / stay))
+            }
+            None => (served, rate),
+        };
+        let seen = moved.max(0) as f64 + believed * BELIEF_SECONDS;
         let per_second = seen / (seconds + BELIEF_SECONDS);
         let bounds = match aim {
             aim if aim > rate => (per_second, per_second.max(aim)),
             aim if aim < rate => (per_second.min(aim), per_second),
             _ => (per_second, per_second),
         };
-        Flow { per_second, seen, bounds }
+        // Nobody has been inside for long enough to tell how long people stay.
+        let is_new = self.full.is_some_and(|(since, _)| now.at - since < MARKS_MS);
+        let fastest = if is_new { bounds.1.max(rate) } else { bounds.1 };
+        Flow { per_second, seen, bounds: (bounds.0, fastest) }
     }
 }
 
@@ -129,7 +169,8 @@ impl Flow {
         let whole = |seconds: f64| seconds.ceil() as i64;
         Some(Eta {
             seconds: whole(seconds),
-            low: (position / fastest / factor).floor() as i64,
+            // What was concluded from nothing may be refuted at once.
+            low: if self.seen < 1.0 { 0 } else { (position / fastest / factor).floor() as i64 },
             // A ramp that ends at nothing leaves some behind, and nobody knows for how long.
             high: if slowest > 0.0 { whole(position / slowest * factor) } else { ETA_SECONDS_MAX },
         })
@@ -184,6 +225,8 @@ mod tests {
             version: per_second.to_bits() as i64,
             rate_per_second: per_second,
             aim_per_second: per_second,
+            cap: 500,
+            session_seconds: 600,
             stands: false,
         }
     }
@@ -231,6 +274,36 @@ mod tests {
             pace.at(60_000 + second * 1_000, &nth(3_000), paused)
         });
         assert_eq!(paused.at(121_000, &nth(3_000), rate(50.0)).flow().per_second, 50.0);
+    }
+
+    /// A line behind 500 turns, all taken by people who stay for `stay` seconds, so many seconds after the first came.
+    fn full_for(seconds: i64, stay: i64) -> Flow {
+        let inside = |second: i64| (second * 50).min(500);
+        let gone = |second: i64| (second - stay).max(0) * 500 / stay;
+        let at = |second| Figures { active: inside(second), ..nth(inside(second) + gone(second)) };
+        let line = (0..=seconds)
+            .fold(Pace::default(), |pace, second| pace.at(second * 1_000, &at(second), rate(50.0)));
+        assert_eq!(line.is_full(), seconds >= 10);
+        line.flow()
+    }
+
+    #[test]
+    fn while_every_turn_is_taken_the_line_moves_as_people_finish() {
+        assert_eq!(full_for(9, 60).per_second, 50.0);
+        let at_first = full_for(11, 60).eta(1_000).unwrap();
+        assert!(at_first.low <= 20 && at_first.seconds > 300, "nobody knows: {at_first:?}");
+        let later = full_for(200, 60).eta(1_000).unwrap();
+        assert!(later.low > 60 && (100..140).contains(&later.seconds), "500 a minute: {later:?}");
+        assert!(full_for(200, 600).per_second < 0.2, "nobody has gone");
+    }
+
+    #[test]
+    fn a_turn_that_is_free_for_a_moment_does_not_mean_that_the_rate_bounds_the_line() {
+        let full = Pace::default().at(0, &Figures { active: 500, ..nth(500) }, rate(50.0));
+        let for_a_moment = full.at(100, &Figures { active: 499, ..nth(500) }, rate(50.0));
+        assert!(for_a_moment.is_full());
+        let for_long = for_a_moment.at(10_000, &Figures { active: 499, ..nth(500) }, rate(50.0));
+        assert!(!for_long.is_full());
     }
 
     #[test]

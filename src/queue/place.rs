@@ -27,6 +27,8 @@ pub enum Reason {
     Draw,
     /// An operator has lowered the rate a moment ago: estimates have risen.
     RateLowered,
+    /// As many people are inside as may be: the line moves as they finish, however high the rate is.
+    TurnsTaken,
     /// The state in Redis is in doubt.
     Rebuilding,
 }
@@ -34,7 +36,7 @@ pub enum Reason {
 impl Reason {
     /// Whether nobody is admitted for this reason, so that there is nothing to estimate.
     pub fn stops(self) -> bool {
-        self != Self::RateLowered
+        !matches!(self, Self::RateLowered | Self::TurnsTaken)
     }
 }
 
@@ -249,10 +251,10 @@ impl Queues {
 
     /// While every turn is taken the line moves as they end, which is after a session each at the latest.
     fn turns_are_over_in(&self, line: &Line, snapshot: &Snapshot, position: i64) -> i64 {
-        let cap = line.cap().max(1);
-        if snapshot.figures.active < cap {
+        if !snapshot.pace.is_full() {
             return 0;
         }
+        let cap = line.cap().max(1);
         line.queue().policy.session_seconds.saturating_mul((position + cap - 1) / cap)
     }
 

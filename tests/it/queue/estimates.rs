@@ -26,7 +26,7 @@ fn seconds(place: &Value, field: &str) -> i64 {
 async fn reason(buyer: &Buyer) -> Value {
     let place = buyer.poll().await.ok();
     let estimated = place.get("eta_seconds").is_some();
-    let stops = !matches!(place["reason"].as_str(), None | Some("rate_lowered"));
+    let stops = !matches!(place["reason"].as_str(), None | Some("rate_lowered" | "turns_taken"));
     assert_eq!(estimated, !stops, "whoever does not move is told no time: {place}");
     place["reason"].clone()
 }
@@ -88,6 +88,26 @@ stories! {
         app.work_is_done().await;
         app.pass(1).await;
         assert_eq!(reason(&cy).await, "sold_out");
+    }
+
+    /// However high the rate is: nobody has left yet, and nobody knows when somebody will.
+    async fn whoever_waits_for_others_to_finish_is_told_so(app: &TestApp) {
+        let policy = json!({"rate_per_second": 50, "active_max": 2, "session_seconds": 300, "claim_seconds": 300});
+        app.operator.tune("main", policy).await;
+        let inside = [app.active_buyer().await, app.active_buyer().await];
+        let last = app.waiting_buyer().await;
+        for _ in 0..60 {
+            app.pass(1).await;
+            assert_eq!(reason(&last).await, "turns_taken");
+        }
+        let place = last.poll().await.ok();
+        let eta = seconds(&place, "eta_seconds");
+        assert!(eta > 60 && seconds(&place, "eta_low_seconds") == 0, "not in a moment, but who knows: {place}");
+        assert!((240..).contains(&seconds(&place, "eta_high_seconds")), "{place}");
+
+        inside[0].leave().await.no_content();
+        app.pass(1).await;
+        assert_eq!(last.poll().await.ok()["status"], "active");
     }
 
     /// The further from the front the later, the more people ask the later, and never so late that a turn passes.
