@@ -151,8 +151,9 @@ impl Concerts {
         queue: (i64, &QueueName),
         operator: &str,
     ) -> Result<ConcertId, Error> {
-        let seats = request.seats()?;
-        let by = (operator, self.inner.clock.now_ms());
+        let now = self.inner.clock.now_ms();
+        let seats = request.seats(now)?;
+        let by = (operator, now);
         let made = self.inner.sql.create_concert(&request, &seats, queue, by).await?;
         self.forget_listing();
         Ok(made)

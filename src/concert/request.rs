@@ -85,12 +85,14 @@ pub struct ChangeConcert {
 }
 
 impl CreateConcert {
-    /// The seats that are asked for, in order, or what is wrong with the request.
-    pub fn seats(&self) -> Result<Vec<Seat>, Error> {
+    /// The seats that are asked for, in order, or what is wrong with the request at `now`, in milliseconds.
+    pub fn seats(&self, now: i64) -> Result<Vec<Seat>, Error> {
         let mut problems = Problems::default();
         problems.text("/title", &self.title);
         problems.text("/place", &self.place);
         problems.starts_at(self.starts_at);
+        let is_over = (1..=now / 1_000).contains(&self.starts_at);
+        problems.unless(!is_over, "/starts_at", "is in the future".to_owned());
         let mut count: usize = 0;
         for (index, tier) in self.tiers.iter().enumerate() {
             let at = |field: &str| format!("/tiers/{index}/{field}");

@@ -151,8 +151,8 @@ impl Pages {
     }
 }
 
-/// A file of ours as browsers need it. Lines that are nothing but comment are for whoever reads the sources, and up to a
-/// quarter of what a script weighs, packed; a notice (`/*!`) stays.
+/// A file of ours as browsers need it. Indents, and lines that are nothing but comment, are for whoever reads the sources,
+/// and up to a quarter of what a script weighs, packed; a notice (`/*!`) stays.
 fn bare(name: &str, bytes: &[u8]) -> Vec<u8> {
     if !name.ends_with(".js") && !name.ends_with(".css") {
         return bytes.to_vec();
@@ -165,7 +165,8 @@ fn bare(name: &str, bytes: &[u8]) -> Vec<u8> {
         within &= !line.ends_with(b"*/");
         !comment
     };
-    bytes.split_inclusive(|byte| *byte == b'\n').filter(is_code).collect::<Vec<_>>().concat()
+    let lines = bytes.split_inclusive(|byte| *byte == b'\n').filter(is_code);
+    lines.map(|line| line.trim_ascii_start()).collect::<Vec<_>>().concat()
 }
 
 /// An address as a browser on one of our pages reads it.
@@ -225,7 +226,7 @@ mod tests {
 
     #[test]
     fn comments_are_for_whoever_reads_the_sources() {
-        let script = b"/*! A notice */\n// Why\n'use strict';\n  /** What\n   * it does. */\nlet a = 1; // here\n";
+        let script = b"/*! A notice */\n// Why\n'use strict';\n  /** What\n   * it does. */\n\n  let a = 1; // here\n";
         let sent = bare("a.js", script);
         assert_eq!(sent, b"/*! A notice */\n'use strict';\nlet a = 1; // here\n");
         assert_eq!(bare("a.css", b"/* One. */\na { b: c; }\n"), b"a { b: c; }\n");

@@ -112,23 +112,23 @@ def test_what_is_wrong_is_told_at_the_field_and_nothing_is_sold(queue, at_tab):
     some_rows(page, "A", 2, "5", "Stalls")
     page.get_by_label("Seats of row B").fill("five")
     button(page, "Put on sale").click()
-    expect(page.get_by_label("Price (KRW)")).to_have_accessible_description("This is no price, such as 120 or 99.50 where the currency has cents.")
+    expect(page.get_by_label("Price (KRW)")).to_have_accessible_description("Write a price such as 120, or 99.50 where the currency has cents.")
     expect(page.get_by_label("Price (KRW)")).to_be_focused()
     expect(page.get_by_label("Seats of row B")).to_have_accessible_description("These are no seat numbers. Write 20, or 1-8, 11-20.")
 
     page.get_by_label("Price (KRW)").fill("0")
     page.get_by_label("Seats of row B").fill("5")
     button(page, "Put on sale").click()
-    expect(page.get_by_label("Title")).to_have_accessible_description("is 1 to 200 characters, none of them NUL")
+    expect(page.get_by_label("Title")).to_have_accessible_description("From 1 to 200 characters.")
     expect(page.get_by_label("Title")).to_be_focused()
-    expect(page.get_by_label("Price (KRW)")).to_have_accessible_description("is a whole number from 1 to 1000000000")
+    expect(page.get_by_label("Price (KRW)")).to_have_accessible_description("A whole number from 1 to 1000000000.")
     expect(page.get_by_label("Place")).to_have_accessible_description("")
 
     page.get_by_label("Title").fill("Now it has one")
     page.get_by_label("Price (KRW)").fill("9000")
     page.get_by_label("Name of row B").fill("A")
     button(page, "Put on sale").click()
-    expect(page.get_by_label("Name of row").nth(1)).to_have_accessible_description("seat A-1 is named twice")
+    expect(page.get_by_label("Name of row").nth(1)).to_have_accessible_description("There are two seats A-1.")
     sold = operator("GET", "/admin/concerts")["concerts"]
     assert queue.name not in [one["queue"] for one in sold]
 
@@ -193,7 +193,7 @@ def test_a_concert_is_changed_and_its_queue_is_not_while_it_has_bookings(queue, 
     page.get_by_label("Place").fill("The Barn")
     page.locator("form").get_by_label("Queue").select_option("main")
     button(page, "Save").click()
-    expect(page.locator("form").get_by_label("Queue")).to_have_accessible_description("a concert with bookings stays in its queue")
+    expect(page.locator("form").get_by_label("Queue")).to_have_accessible_description("A concert with bookings stays in its queue.")
     assert operator("GET", f"/admin/concerts/{told}")["place"] == "The Hall"
     page.locator("form").get_by_label("Queue").select_option(queue.name)
     button(page, "Save").click()
@@ -210,7 +210,7 @@ def test_an_opening_is_planned_and_happens(queue, at_tab, open_page):
     tab(page).get_by_label("Admissions per second").fill("7.5")
     tab(page).get_by_label("When").fill("2020-01-01T00:00")
     button(page, "Plan it").click()
-    expect(tab(page).get_by_label("When")).to_have_accessible_description(re.compile("is in the future, at most 3660 days ahead$"))
+    expect(tab(page).get_by_label("When")).to_have_accessible_description(re.compile("A time in the future, at most 3660 days ahead.$"))
     assert operator("GET", f"/admin/queues/{queue.name}/schedule")["pending"] == []
 
     # The desk writes whole seconds.
@@ -228,6 +228,15 @@ def test_an_opening_is_planned_and_happens(queue, at_tab, open_page):
     expect(tab(page).get_by_text("planned a change")).to_be_visible()
     expect(tab(page).get_by_text("Admissions per second: 50 → 7.5")).to_be_visible()
     expect(tab(page).get_by_text("closed: nobody joins, nobody is let in → open: people join and are let in")).to_be_visible()
+
+
+def test_what_is_wrong_is_told_in_the_language_of_the_page(queue, at_tab):
+    page = at_tab(f"schedules/{queue.name}", locale="ko-KR", timezone_id=SEOUL)
+    tab(page).get_by_label("시각").fill("2020-01-01T00:00")
+    tab(page).get_by_label("초당 입장").fill("30000")
+    button(page, "예약").click()
+    expect(tab(page).get_by_label("시각")).to_have_accessible_description(re.compile("지금부터 3660일 이내의 시각으로 정해 주세요.$"))
+    expect(tab(page).get_by_label("초당 입장")).to_have_accessible_description("0 이상 20000 이하로 입력해 주세요.")
 
 
 def test_a_plan_is_changed_and_taken_back(queue, at_tab):

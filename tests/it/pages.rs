@@ -1,5 +1,7 @@
 //! The pages as their server sends them. What a browser makes of them is tried in `tests/browser`.
 
+use std::collections::BTreeSet;
+
 use crate::harness::*;
 
 stories! {
@@ -66,15 +68,61 @@ stories! {
         let place = app.public.request("GET", "/wait/main").header("cookie", cookie.split(';').next().unwrap()).send().await;
         assert!(place.status(200).text.contains("<noscript>"));
     }
+
+    /// An operator is told what is wrong in his language, by the sentences that the server has.
+    async fn whatever_the_server_says_of_a_field_the_desk_can_say(app: &TestApp) {
+        let post = async |path: &str, body: Value| {
+            let answer = app.operator.send("POST", path, body).await;
+            let problem: Value = serde_json::from_str(&answer.text).unwrap();
+            let errors = problem["errors"].as_array().unwrap_or_else(|| panic!("{problem}"));
+            errors.iter().map(|error| sentence(error["reason"].as_str().unwrap())).collect::<BTreeSet<_>>()
+        };
+        let (soon, now) = (app.unix_seconds() + 60, usher::clock::rfc3339(app.clock.now_ms()));
+        let hall = |seats: Value| json!([{"name": "stalls", "price": 1, "seats": seats}]);
+        let night = |starts_at: i64, seats: Value| json!({"title": "T", "place": "P", "starts_at": starts_at, "tiers": hall(seats)});
+        let policy = json!({"rate_per_second": -1, "session_seconds": 0, "message": "x".repeat(501)});
+        let mut said = BTreeSet::new();
+        for (path, body) in [
+            ("/admin/concerts", json!({"title": "", "place": "P", "starts_at": -1, "tiers": []})),
+            ("/admin/concerts", night(1, json!(["1"]))),
+            ("/admin/concerts", night(soon, json!(["1", "1"]))),
+            ("/admin/concerts", night(soon, json!(["?"]))),
+            ("/admin/concerts", night(soon, json!({"rows": ["A"], "per_row": 100_001}))),
+            ("/admin/queues/main/schedule", json!({"at": now, "policy": policy})),
+            ("/admin/queues/main/schedule", json!({"at": now, "policy": {}, "ramp_seconds": 1})),
+            ("/admin/queues/main/schedule", json!({"at": now, "policy": {"active_max": 1.5}})),
+        ] {
+            said.extend(post(path, body).await);
+        }
+        let known = words("en")["desk"]["reasons"].as_object().unwrap().keys().cloned().collect();
+        assert_eq!(said, known);
+    }
+}
+
+/// A sentence without its numbers and seats, as the desk looks it up.
+fn sentence(said: &str) -> String {
+    let is_value = |word: &str| word.starts_with(|c: char| c.is_ascii_digit());
+    let (mut sentence, mut values) = (String::new(), 0);
+    for word in said.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '.') {
+        let bare = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        if is_value(bare) {
+            sentence.push_str(&format!("{{{values}}}{}", &word[bare.len()..]));
+            values += 1;
+        } else {
+            sentence.push_str(word);
+        }
+    }
+    sentence
+}
+
+fn words(lang: &str) -> Value {
+    let file =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("web/lang/{lang}.json"));
+    serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
 }
 
 #[test]
 fn every_language_says_everything() {
-    let words = |lang: &str| -> Value {
-        let file =
-            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("web/lang/{lang}.json"));
-        serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
-    };
     assert_eq!(outline(&words("ko")), outline(&words("en")));
 }
 

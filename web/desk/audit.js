@@ -2,7 +2,7 @@
 'use strict';
 
 (() => {
-  const { say, words: { audit: words, schedules: { fields, modes } } } = usher;
+  const { say, words: { audit: words, policy: { fields, modes } } } = usher;
   const PAGE = 50;
   const isObject = value => value !== null && typeof value === 'object' && !Array.isArray(value);
 

@@ -3,12 +3,20 @@
 'use strict';
 
 const desk = (() => {
-  const { words } = usher;
+  const { words, say } = usher;
   const TRY_AGAIN_MS = 2_000;
+
+  /** What the server says of a field, in the language of the page; the sentences come with the tabs that have forms. */
+  function reason(said) {
+    const values = [];
+    const sentence = said.replace(/\b\d[\d.]*\b|(?<=^seat )\S+/g, value => `{${values.push(value) - 1}}`);
+    const known = words.reasons?.[sentence];
+    return known ? say(known, values) : said;
+  }
 
   /** What went wrong, as people read it: our words for a code, else the server's, and each field that is wrong. */
   function problem(said) {
-    const fields = (said?.errors ?? []).map(({ pointer, reason }) => `${pointer.slice(1)} ${reason}`);
+    const fields = (said?.errors ?? []).map(field => `${field.pointer.slice(1)}: ${reason(field.reason)}`);
     return [words.refused[said?.code] ?? said?.detail ?? words.refused.other, ...fields].join(' · ');
   }
 
@@ -143,5 +151,5 @@ const desk = (() => {
     },
   })));
 
-  return { ask, queues, place, whenShown, figures, tab };
+  return { ask, reason, queues, place, whenShown, figures, tab };
 })();

@@ -7,7 +7,7 @@ const form = (() => {
   /** What is wrong with a form, by the JSON pointer of the field. A component takes it in with `...form.faults()`. */
   const faults = () => ({
     faults: {},
-    fault(pointer) { return this.faults[pointer] ?? ''; },
+    fault(pointer) { return desk.reason(this.faults[pointer] ?? ''); },
     isWrong(pointer) { return pointer in this.faults ? 'true' : null; },
     /** What the server says of each field; `where` may know a better place for a pointer, or a code, than its own. */
     refuse({ body, error }, where = {}) {

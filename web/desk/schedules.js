@@ -3,7 +3,7 @@
 'use strict';
 
 (() => {
-  const { words: { schedules: words }, say } = usher;
+  const { words: { schedules: words, policy: { fields, modes } }, say } = usher;
   const LOOK_AGAIN_AFTER_MS = 1_000;
   const LOOK_AGAIN_MAX_MS = 60_000;
   const FIELDS = ['mode', 'rate_per_second', 'active_max', 'burst', 'session_seconds', 'claim_seconds', 'hold_seconds',
@@ -78,10 +78,10 @@
 
     /** An entry as the list tells it. */
     told(entry) {
-      const value = (name, given) => (name === 'mode' ? words.modes[given] ?? given : form.plain(given));
+      const value = (name, given) => (name === 'mode' ? modes[given] ?? given : form.plain(given));
       const named = Object.entries(entry.policy).sort(([a], [b]) => FIELDS.indexOf(a) - FIELDS.indexOf(b));
-      const changes = named.map(([name, given]) => `${words.fields[name] ?? name}: ${value(name, given)}`);
-      if (entry.ramp_seconds) changes.push(`${words.fields.ramp_seconds}: ${entry.ramp_seconds}`);
+      const changes = named.map(([name, given]) => `${fields[name] ?? name}: ${value(name, given)}`);
+      if (entry.ramp_seconds) changes.push(`${fields.ramp_seconds}: ${entry.ramp_seconds}`);
       return {
         ...entry,
         heading: `entry-${entry.entry_id}`,

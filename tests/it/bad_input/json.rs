@@ -121,6 +121,7 @@ fn wrong_plans() -> Vec<(Value, &'static str)> {
         (json!({"place": "x".repeat(201)}), "/place"),
         (json!({"starts_at": -1}), "/starts_at"),
         (json!({"starts_at": i64::MAX}), "/starts_at"),
+        (json!({"starts_at": 1_600_000_000}), "/starts_at"),
         (json!({"queue": "{main}"}), "/queue"),
         (json!({"tiers": "all"}), "/tiers"),
         (tier("\u{0}", 1, json!(["1"])), "/tiers/0/name"),
