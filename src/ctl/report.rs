@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::show::{self, Column};
+use crate::clock::rfc3339;
 
 const TIERS: [Column; 8] = [
     ("CONCERT", "/concert_id"),
@@ -94,7 +95,8 @@ fn chart(body: &Value) -> Value {
     });
     let bars: Vec<Value> = bars.collect();
     let width = MINUTE_SECONDS / (last - first) * WIDTH;
-    json!({"bars": bars, "bar_width": width, "rate_max": rate_max, "seats_max": seats_max})
+    let (first, end) = (rfc3339(first as i64 * 1_000), rfc3339(last as i64 * 1_000));
+    json!({"bars": bars, "bar_width": width, "rate_max": rate_max, "seats_max": seats_max, "first": first, "end": end})
 }
 
 #[cfg(test)]
@@ -129,6 +131,7 @@ mod tests {
         assert_eq!(of("reached"), [&json!(50.0), &json!(200.0)]);
         assert_eq!(of("sold"), [&json!(50.0), &json!(200.0)]);
         assert_eq!(chart["bar_width"], 225.0);
+        assert_eq!(chart["end"], "2031-05-01T11:04:00.000Z");
     }
 
     #[test]
@@ -144,6 +147,7 @@ mod tests {
         let page = page(&report()).unwrap();
         assert!(page.contains("&lt;b&gt;Requiem"), "{page}");
         assert!(page.contains("2031-05-01T11:03"), "{page}");
+        assert!(page.contains("4.0 a second</text>") && page.contains("4 seats</text>"), "{page}");
         for outside in ["src=", "@import", "<script", "<link"] {
             assert!(!page.contains(outside), "{outside}: {page}");
         }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::args::{Ask, Concerts, Policy, Queues};
 use super::report;
 use super::schedule::Schedule;
+use crate::clock::rfc3339;
 
 /// A longer value makes a line of the audit unreadable; `--json` has all of it.
 const VALUE_CHARS_MAX: usize = 60;
@@ -71,7 +72,10 @@ pub fn answer(ask: &Ask, body: &Value, etag: Option<&str>) -> String {
         Ask::Policy(Policy::Show { .. } | Policy::Set { .. })
         | Ask::Pause { .. }
         | Ask::Resume { .. } => policy(body, etag),
-        Ask::Concerts(Concerts::List) => rows(&body["concerts"], &CONCERTS),
+        Ask::Concerts(Concerts::List) => {
+            let concerts: Value = list(&body["concerts"]).iter().map(dated).collect();
+            rows(&concerts, &CONCERTS)
+        }
         Ask::Concerts(Concerts::Show { .. } | Concerts::Change { .. }) => concert(body),
         Ask::Concerts(Concerts::Create(_)) | Ask::Admit { .. } | Ask::Draw(_) => fields(body),
         Ask::Report { .. } => report::text(body),
@@ -100,10 +104,19 @@ fn policy(body: &Value, etag: Option<&str>) -> String {
     }
 }
 
+/// A concert whose beginning people can read.
+fn dated(concert: &Value) -> Value {
+    let mut told = concert.clone();
+    if let Some(seconds) = concert["starts_at"].as_i64() {
+        told["starts_at"] = rfc3339(seconds.saturating_mul(1_000)).into();
+    }
+    told
+}
+
 fn concert(body: &Value) -> String {
-    let mut table = pairs();
+    let (mut table, told) = (pairs(), dated(body));
     for (heading, pointer) in CONCERTS {
-        table.add_row([heading.to_lowercase(), at(body, pointer)]);
+        table.add_row([heading.to_lowercase(), at(&told, pointer)]);
     }
     format!("{table}\n\n{}", rows(&body["tiers"], &TIERS))
 }
@@ -255,7 +268,9 @@ fn decimal(number: f64) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::{CONCERTS, QUEUES, audit, change, check, decimal, fields, plain, rows, schedule};
+    use super::{
+        CONCERTS, QUEUES, audit, change, check, concert, decimal, fields, plain, rows, schedule,
+    };
 
     #[test]
     fn a_row_shows_what_is_there_and_a_dash_for_the_rest() {
@@ -272,6 +287,12 @@ mod tests {
     fn no_concert_is_an_empty_table_with_its_headings() {
         assert!(rows(&json!([]), &CONCERTS).contains("TITLE"));
         assert!(rows(&json!(null), &CONCERTS).contains("TITLE"));
+    }
+
+    #[test]
+    fn people_read_when_a_concert_begins() {
+        let told = concert(&json!({"title": "Requiem", "starts_at": 1_935_486_000}));
+        assert!(told.contains("2031-05-02T11:00:00.000Z"), "{told}");
     }
 
     #[test]

@@ -142,8 +142,11 @@ stories! {
     async fn a_drain_ends_in_time_and_yields_to_another_operator(app: &TestApp) {
         app.one_at_a_time().await;
         app.waiting_buyer().await;
+        let plan = json!({"at": usher::clock::rfc3339(app.clock.now_ms() + 3_600_000), "policy": {"mode": "open"}});
+        app.operator.send("POST", "/admin/queues/main/schedule", plan).await.created();
         let late = script(app, "drain", "--every 1 --until 2sec").await;
         assert_eq!((late.code, mode(app).await), (Some(3), json!("closed")), "{late:?}");
+        assert!(late.err.contains("something is still planned: usher ctl schedule list main"), "{late:?}");
         assert!(late.out.ends_with("main is closed, while 1 wait and 1 are inside\n"), "{late:?}");
 
         // Midnight has passed today, so that of tomorrow is meant.
@@ -189,6 +192,8 @@ stories! {
         let plan = app.operator.get("/admin/queues/main/schedule").await.ok()["pending"][0].clone();
         assert_eq!((&plan["ramp_seconds"], &plan["policy"]), (&json!(300), &json!({"mode": "open", "rate_per_second": 100.0})));
         assert_eq!((mode(app).await, rate(app).await), (json!("paused"), json!(0.5)));
+        let again = open("--at 2031-05-02T20:00:00Z").await;
+        assert!(again.code == Some(0) && again.err.contains("something is planned for it already"), "{again:?}");
         for words in ["--rate fast", "--ramp 1 2", "--ramp 1 2 soon", "--at", "a b", "--now"] {
             assert_eq!(open(words).await.code, Some(2), "{words}");
         }
