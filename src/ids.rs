@@ -138,7 +138,7 @@ impl SeatId {
                 return Err(Error::field(
                     Code::DuplicateSeat,
                     POINTER,
-                    format!("seat {seat} is named twice"),
+                    format!("seat `{seat}` is named twice"),
                 ));
             }
             if seats.len() == seats_max {

@@ -25,7 +25,7 @@ pub struct CreateConcert {
     pub title: String,
     #[schema(min_length = 1, max_length = 200)]
     pub place: String,
-    /// Unix seconds.
+    /// Unix seconds, in the future.
     #[schema(minimum = 1, maximum = 253_402_300_799_i64)]
     pub starts_at: i64,
     /// Through which queue; `main` when absent.
@@ -122,7 +122,7 @@ impl CreateConcert {
                     )
                 })?;
                 if !known.insert(id.clone()) {
-                    return Err(wrong(Code::DuplicateSeat, format!("seat {id} is named twice")));
+                    return Err(wrong(Code::DuplicateSeat, format!("seat `{id}` is named twice")));
                 }
                 seats.push(Seat { id, tier: tier.name.clone(), price: tier.price });
             }

@@ -166,7 +166,7 @@ fn bare(name: &str, bytes: &[u8]) -> Vec<u8> {
         !comment
     };
     let lines = bytes.split_inclusive(|byte| *byte == b'\n').filter(is_code);
-    lines.map(|line| line.trim_ascii_start()).collect::<Vec<_>>().concat()
+    lines.map(<[u8]>::trim_ascii_start).collect::<Vec<_>>().concat()
 }
 
 /// An address as a browser on one of our pages reads it.

@@ -9,6 +9,7 @@ mod drawing;
 mod entering;
 mod events;
 pub mod http;
+mod interval;
 mod joining;
 pub mod line;
 pub mod operators;

@@ -1,33 +1,24 @@
-//! How fast the line moves, and what people are told of it: when their turn may come, and when to ask again. These are
-//! estimates; nothing is granted by them.
-
-use std::ops::RangeInclusive;
+//! How fast the line moves, and what people are told of it: when their turn may come. These are estimates; nothing is
+//! granted by them.
 
 use super::redis::Figures;
-use crate::chance;
 use crate::ids::QueueNumber;
 
 /// The flow is measured over the last minute, from marks five seconds apart.
 const MARKS: usize = 12;
 const MARK_EVERY_MS: i64 = 5_000;
-const MARKS_MS: i64 = MARKS as i64 * MARK_EVERY_MS;
 /// The set rate counts like so much time of measuring: it is all that is known at first, and little after a minute.
 const BELIEF_SECONDS: f64 = 5.0;
 /// Turns that are all taken are all taken again in a moment: the line goes on to be bound by them for so long.
 const FULL_MS: i64 = 10_000;
 /// How much of their turns people are thought to need before it was seen.
 const STAY: f64 = 0.5;
+/// Fewer turns that ended say nothing of how soon others do.
+const ENDED_MIN: i64 = 5;
 /// A range reaches two standard deviations either way, and never claims to be better than this.
 const DEVIATIONS: f64 = 2.0;
 const ETA_SPREAD_MIN: f64 = 0.1;
 const ETA_SECONDS_MAX: i64 = 86_400;
-/// The shortest interval that is told, and how much shorter than told a crowd's intervals are made, to spread it.
-pub const POLL_MS_MIN: f64 = 500.0;
-const POLL_SPREAD: f64 = 0.3;
-/// Polls a second that one instance answers at its ease; beyond them the intervals grow in proportion.
-const POLLS_PER_SECOND_EASY: f64 = 10_000.0;
-/// Before an unclaimed turn is over, its owner is told to ask at least this much earlier.
-const CLAIM_MARGIN_SECONDS: i64 = 5;
 
 /// Under which policy the line moves, or stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -50,6 +41,7 @@ struct Mark {
     at: i64,
     serving: QueueNumber,
     active: i64,
+    cap: i64,
 }
 
 /// Where the line stood at moments of the last minute, while one policy was in force.
@@ -60,8 +52,8 @@ pub struct Pace {
     marks: [Mark; MARKS],
     known: usize,
     latest: Mark,
-    /// Since when every turn is taken, and when that was seen last.
-    full: Option<(i64, i64)>,
+    /// When every turn was last seen taken.
+    full_at: Option<i64>,
 }
 
 /// Numbers served a second.
@@ -70,8 +62,19 @@ pub struct Flow {
     pub per_second: f64,
     /// How many numbers that was concluded from: few of them tell little.
     pub seen: f64,
-    /// What a ramp makes of it: the slowest and the fastest that is to be expected.
+    /// What a ramp makes of it, or people who may finish at any time: the slowest and the fastest that is to be expected.
     pub bounds: (f64, f64),
+    /// While turns bound the line.
+    pub turns: Option<Turns>,
+}
+
+/// Turns that are all taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turns {
+    pub cap: i64,
+    pub session_seconds: i64,
+    /// So many have to end before the next is given: the cap has fallen below what is inside.
+    pub excess: i64,
 }
 
 /// Seconds until the turn: the estimate and its range.
@@ -82,31 +85,23 @@ pub struct Eta {
     pub high: i64,
 }
 
-impl Eta {
-    /// This estimate where it may take up to so many seconds, whatever the pace was so far.
-    pub fn at_most(self, seconds: i64) -> Self {
-        Self { high: self.high.max(seconds.min(ETA_SECONDS_MAX)), ..self }
-    }
-}
-
 impl Pace {
     /// This pace when the line stands like this. What was seen under another policy, in another epoch, or while nobody
     /// waited or nobody was let in says nothing of what comes.
     pub fn at(mut self, now: i64, figures: &Figures, regime: Regime) -> Self {
         let Figures { serving, active, .. } = *figures;
-        let same = self.known > 0
-            && self.regime.version == regime.version
-            && self.latest.serving.epoch() == serving.epoch();
+        let same =
+            self.regime.version == regime.version && self.latest.serving.epoch() == serving.epoch();
         if !same {
             self = Self::default();
         }
         self.regime = regime;
-        self.latest = Mark { at: now, serving, active };
-        self.full = if active >= regime.cap {
-            Some((self.full.map_or(now, |(since, _)| since), now))
-        } else {
-            self.full.filter(|(_, last)| now - last < FULL_MS)
-        };
+        self.latest = Mark { at: now, serving, active, cap: regime.cap };
+        if regime.cap > 0 && active >= regime.cap {
+            self.full_at = Some(now);
+        }
+        let lasts = |at: &i64| now - at < FULL_MS && !regime.stands;
+        self.full_at = self.full_at.filter(lasts);
         let due = self.known == 0 || now - self.marks[self.known - 1].at >= MARK_EVERY_MS;
         if due && self.known == MARKS {
             self.marks.rotate_left(1);
@@ -122,37 +117,54 @@ impl Pace {
         self
     }
 
-    /// Whether the turns bound the line, and not the rate: it moves as people finish.
+    /// Whether turns bound the line, and not the rate: it moves as people finish.
     pub fn is_full(&self) -> bool {
-        self.full.is_some()
+        self.full_at.is_some()
     }
 
     /// What was measured, tempered by what is set.
     pub fn flow(&self) -> Flow {
-        let Regime { rate_per_second: rate, aim_per_second: aim, cap, session_seconds, .. } =
-            self.regime;
-        let (since, now) = (self.marks[0], self.latest);
-        let seconds = (now.at - since.at).max(0) as f64 / 1_000.0;
-        let served = now.serving.0 - since.serving.0;
-        // The turns that the line filled at first do not come again: those that ended do.
-        let (moved, believed) = match self.full {
-            Some(_) => {
-                let stay = STAY * session_seconds as f64;
-                (served - (now.active - since.active), rate.min(cap as f64 / stay))
-            }
-            None => (served, rate),
+        let seconds = (self.latest.at - self.marks[0].at).max(0) as f64 / 1_000.0;
+        let measured = |moved: i64, believed: f64| {
+            let seen = moved.max(0) as f64 + believed * BELIEF_SECONDS;
+            (seen, seen / (seconds + BELIEF_SECONDS))
         };
-        let seen = moved.max(0) as f64 + believed * BELIEF_SECONDS;
-        let per_second = seen / (seconds + BELIEF_SECONDS);
+        if self.is_full() { self.flow_of_turns(measured) } else { self.flow_of_rate(measured) }
+    }
+
+    fn flow_of_rate(&self, measured: impl Fn(i64, f64) -> (f64, f64)) -> Flow {
+        let Regime { rate_per_second: rate, aim_per_second: aim, .. } = self.regime;
+        let (seen, per_second) = measured(self.latest.serving.0 - self.marks[0].serving.0, rate);
         let bounds = match aim {
             aim if aim > rate => (per_second, per_second.max(aim)),
             aim if aim < rate => (per_second.min(aim), per_second),
             _ => (per_second, per_second),
         };
-        // Nobody has been inside for long enough to tell how long people stay.
-        let is_new = self.full.is_some_and(|(since, _)| now.at - since < MARKS_MS);
-        let fastest = if is_new { bounds.1.max(rate) } else { bounds.1 };
-        Flow { per_second, seen, bounds: (bounds.0, fastest) }
+        Flow { per_second, seen, bounds, turns: None }
+    }
+
+    /// The turns that the line filled at first do not come again: those that ended do, but for those that the cap has lost
+    /// meanwhile.
+    fn flow_of_turns(&self, measured: impl Fn(i64, f64) -> (f64, f64)) -> Flow {
+        let Regime { rate_per_second: rate, cap, session_seconds, .. } = self.regime;
+        let (since, now) = (self.marks[0], self.latest);
+        let ended = now.serving.0 - since.serving.0 - (now.active - since.active);
+        let moved = ended + (now.cap - since.cap).min(0);
+        // Nobody stays for longer than that.
+        let slowest = rate.min(cap as f64 / session_seconds.max(1) as f64);
+        let (seen, per_second) = measured(moved, rate.min(slowest / STAY));
+        let per_second = per_second.max(slowest);
+        let fastest = if moved < ENDED_MIN { rate.max(per_second) } else { per_second };
+        let turns = Turns { cap, session_seconds, excess: (now.active - cap).max(0) };
+        Flow { per_second, seen, bounds: (per_second, fastest), turns: Some(turns) }
+    }
+}
+
+impl Turns {
+    /// When so many have ended, whatever the pace was so far: a session each, at the latest.
+    fn are_over_in(self, count: i64) -> i64 {
+        let sessions = count.saturating_add(self.cap - 1) / self.cap.max(1);
+        self.session_seconds.saturating_mul(sessions)
     }
 }
 
@@ -162,58 +174,25 @@ impl Flow {
         if self.per_second <= 0.0 {
             return None;
         }
-        let (position, seen) = (position.max(1) as f64, self.seen.max(1.0));
-        let spread = DEVIATIONS * (1.0 / position + 1.0 / seen).sqrt();
+        let ahead = position.max(1).saturating_add(self.turns.map_or(0, |turns| turns.excess));
+        let over_in = self.turns.map_or(0, |turns| turns.are_over_in(ahead));
+        let (ahead, seen) = (ahead as f64, self.seen.max(1.0));
+        let spread = DEVIATIONS * (1.0 / ahead + 1.0 / seen).sqrt();
         let (slowest, fastest) = self.bounds;
-        let (seconds, factor) = (position / self.per_second, 1.0 + spread.max(ETA_SPREAD_MIN));
+        let (seconds, factor) = (ahead / self.per_second, 1.0 + spread.max(ETA_SPREAD_MIN));
         let whole = |seconds: f64| seconds.ceil() as i64;
+        // A ramp that ends at nothing leaves some behind, and nobody knows for how long.
+        let high = if slowest > 0.0 { whole(ahead / slowest * factor) } else { ETA_SECONDS_MAX };
         Some(Eta {
             seconds: whole(seconds),
-            // What was concluded from nothing may be refuted at once.
-            low: if self.seen < 1.0 { 0 } else { (position / fastest / factor).floor() as i64 },
-            // A ramp that ends at nothing leaves some behind, and nobody knows for how long.
-            high: if slowest > 0.0 { whole(position / slowest * factor) } else { ETA_SECONDS_MAX },
+            low: (ahead / fastest / factor).floor() as i64,
+            high: high.max(over_in.min(ETA_SECONDS_MAX)),
         })
-    }
-}
-
-/// What an interval is made from.
-#[derive(Clone, Copy, Debug)]
-pub struct Interval {
-    pub position: i64,
-    pub rate_per_second: f64,
-    pub claim_seconds: i64,
-    pub poll_seconds_max: i64,
-    /// Polls that this instance answers.
-    pub polls_per_second: f64,
-}
-
-impl Interval {
-    /// When to ask again, in milliseconds: later the further from the front and the more people ask, spread over a
-    /// crowd, and never so late that a turn could pass unclaimed.
-    pub fn poll_after_ms(self) -> i64 {
-        let range = self.range();
-        let told = *range.end();
-        chance::at_most(told, POLL_SPREAD).max(*range.start()) as i64
-    }
-
-    fn range(self) -> RangeInclusive<f64> {
-        let longest = self.poll_seconds_max as f64 * 1_000.0;
-        // Unclaimed turns are made up for, so for a while the line moves at up to twice the rate.
-        let earliest = self.position as f64 / (2.0 * self.rate_per_second) * 1_000.0;
-        let claim_by =
-            earliest + (self.claim_seconds - CLAIM_MARGIN_SECONDS).max(1) as f64 * 1_000.0;
-        let load = (self.polls_per_second / POLLS_PER_SECOND_EASY).max(1.0);
-        let easy = earliest.max(POLL_MS_MIN / (1.0 - POLL_SPREAD)) * load;
-        let shortest = POLL_MS_MIN.min(longest);
-        shortest..=easy.min(claim_by).min(longest).max(shortest)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn nth(n: i64) -> Figures {
@@ -290,20 +269,53 @@ mod tests {
     #[test]
     fn while_every_turn_is_taken_the_line_moves_as_people_finish() {
         assert_eq!(full_for(9, 60).per_second, 50.0);
-        let at_first = full_for(11, 60).eta(1_000).unwrap();
-        assert!(at_first.low <= 20 && at_first.seconds > 300, "nobody knows: {at_first:?}");
+        for seconds in [11, 70, 500] {
+            let nobody_goes = full_for(seconds, 600).eta(500).unwrap();
+            let Eta { seconds: told, low, high } = nobody_goes;
+            assert!(low <= 10 && (300..=600).contains(&told) && high >= 600, "{nobody_goes:?}");
+        }
         let later = full_for(200, 60).eta(1_000).unwrap();
         assert!(later.low > 60 && (100..140).contains(&later.seconds), "500 a minute: {later:?}");
-        assert!(full_for(200, 600).per_second < 0.2, "nobody has gone");
     }
 
     #[test]
     fn a_turn_that_is_free_for_a_moment_does_not_mean_that_the_rate_bounds_the_line() {
-        let full = Pace::default().at(0, &Figures { active: 500, ..nth(500) }, rate(50.0));
-        let for_a_moment = full.at(100, &Figures { active: 499, ..nth(500) }, rate(50.0));
+        let figures = |active, waiting| Figures { active, waiting, ..nth(500) };
+        let full = Pace::default().at(0, &figures(500, 1), rate(50.0));
+        let for_a_moment = full.at(100, &figures(499, 0), rate(50.0));
         assert!(for_a_moment.is_full());
-        let for_long = for_a_moment.at(10_000, &Figures { active: 499, ..nth(500) }, rate(50.0));
-        assert!(!for_long.is_full());
+        assert!(!for_a_moment.at(10_000, &figures(499, 1), rate(50.0)).is_full());
+        let none = Regime { cap: 0, ..rate(50.0) };
+        assert!(!Pace::default().at(0, &figures(0, 1), none).is_full(), "there is none to take");
+        let stands = Regime { stands: true, ..rate(50.0) };
+        assert!(!full.at(100, &figures(500, 1), stands).is_full());
+    }
+
+    /// Each of 50 sells two of 100 seats and goes; the other 50 seats go to those who are still inside.
+    #[test]
+    fn a_turn_that_ended_with_the_last_seats_lets_nobody_in() {
+        let at = |second: i64| {
+            let inside = 100 - second;
+            let regime = Regime { cap: inside, ..rate(50.0) };
+            (Figures { active: inside, ..nth(100) }, regime)
+        };
+        let line = (0..=50).fold(Pace::default(), |pace, second| {
+            let (figures, regime) = at(second);
+            pace.at(second * 1_000, &figures, regime)
+        });
+        let eta = line.flow().eta(50).unwrap();
+        assert!(eta.seconds >= 500 && eta.high >= 600, "{eta:?}");
+    }
+
+    #[test]
+    fn whoever_is_inside_beyond_a_lowered_cap_goes_first() {
+        let lowered = Regime { cap: 100, ..rate(50.0) };
+        let line = (0..=60).fold(Pace::default(), |pace, second| {
+            let figures = Figures { active: 500 - second, ..nth(500) };
+            pace.at(second * 1_000, &figures, lowered)
+        });
+        let eta = line.flow().eta(1).unwrap();
+        assert!((300..=400).contains(&eta.seconds), "340 go before, one a second: {eta:?}");
     }
 
     #[test]
@@ -324,31 +336,5 @@ mod tests {
         assert_eq!((eta.low, eta.seconds, eta.high), (90, 100, 111));
         let near = Pace::default().at(0, &nth(0), rate(0.1)).flow().eta(1).unwrap();
         assert!(near.low <= 3 && near.high >= 30, "{near:?}");
-    }
-
-    fn interval(position: i64, rate_per_second: f64, polls_per_second: f64) -> Interval {
-        let (claim_seconds, poll_seconds_max) = (60, 30);
-        Interval { position, rate_per_second, claim_seconds, poll_seconds_max, polls_per_second }
-    }
-
-    #[test]
-    fn intervals_grow_with_the_distance_and_with_the_load() {
-        let told = |position, polls| *interval(position, 50.0, polls).range().end();
-        assert_eq!(told(1, 0.0), POLL_MS_MIN / (1.0 - POLL_SPREAD));
-        assert_eq!((told(1_000, 0.0), told(1_000, 20_000.0)), (10_000.0, 20_000.0));
-        assert_eq!(told(1_000_000, 0.0), 30_000.0);
-        let mut soon = interval(100, 50.0, 1e9);
-        soon.claim_seconds = 10;
-        assert_eq!(*soon.range().end(), 6_000.0, "a second until the turn, five to claim it");
-    }
-
-    proptest! {
-        #[test]
-        fn an_interval_is_from_half_a_second_to_the_longest(
-            position in 1..2_000_000_i64, rate in 0.0..20_000.0_f64, polls in 0.0..1e6_f64
-        ) {
-            let told = interval(position, rate, polls).poll_after_ms();
-            prop_assert!((500..=30_000).contains(&told), "{told}");
-        }
     }
 }

@@ -8,7 +8,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::entering::Returned;
-use super::pace::{Eta, Interval, POLL_MS_MIN};
+use super::interval::{Interval, POLL_MS_MIN};
+use super::pace::Eta;
 use super::redis::Standing;
 use super::{Fate, Line, Queues, Snapshot, Turn};
 use crate::error::{Code, Error};
@@ -249,15 +250,6 @@ impl Queues {
         })
     }
 
-    /// While every turn is taken the line moves as they end, which is after a session each at the latest.
-    fn turns_are_over_in(&self, line: &Line, snapshot: &Snapshot, position: i64) -> i64 {
-        if !snapshot.pace.is_full() {
-            return 0;
-        }
-        let cap = line.cap().max(1);
-        line.queue().policy.session_seconds.saturating_mul((position + cap - 1) / cap)
-    }
-
     /// A waiting place by this snapshot. `confirmed` is the epoch in which Redis knows of it: none while that is in doubt.
     pub(super) fn waiting(
         &self,
@@ -274,10 +266,7 @@ impl Queues {
             None => Some(Reason::Rebuilding),
         };
         let stands = reason.is_some_and(Reason::stops);
-        let eta = position.filter(|_| !stands).and_then(|at| {
-            let eta = snapshot.pace.flow().eta(at)?;
-            Some(eta.at_most(self.turns_are_over_in(line, snapshot, at)))
-        });
+        let eta = position.filter(|_| !stands).and_then(|at| snapshot.pace.flow().eta(at));
         let interval = Interval {
             // Before a draw everybody has everybody before him.
             position: last_seen.unwrap_or(snapshot.figures.waiting.max(1)),

@@ -126,9 +126,10 @@ def test_what_is_wrong_is_told_at_the_field_and_nothing_is_sold(queue, at_tab):
 
     page.get_by_label("Title").fill("Now it has one")
     page.get_by_label("Price (KRW)").fill("9000")
-    page.get_by_label("Name of row B").fill("A")
+    page.get_by_label("Name of row A").fill("1")
+    page.get_by_label("Name of row B").fill("1")
     button(page, "Put on sale").click()
-    expect(page.get_by_label("Name of row").nth(1)).to_have_accessible_description("There are two seats A-1.")
+    expect(page.get_by_label("Name of row").nth(1)).to_have_accessible_description("There are two seats 1-1.")
     sold = operator("GET", "/admin/concerts")["concerts"]
     assert queue.name not in [one["queue"] for one in sold]
 
@@ -199,6 +200,14 @@ def test_a_concert_is_changed_and_its_queue_is_not_while_it_has_bookings(queue, 
     button(page, "Save").click()
     expect(card).to_contain_text("The Barn")
     assert operator("GET", f"/admin/concerts/{told}")["place"] == "The Barn"
+
+    button(card, "Change").click()
+    page.get_by_label("Starts at").fill("2020-01-01T20:00")
+    asked = []
+    page.once("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    button(page, "Save").click()
+    assert "nobody can buy seats of this concert" in asked[0]
+    assert operator("GET", f"/admin/concerts/{told}")["starts_at"] > 1_700_000_000
 
 
 def test_an_opening_is_planned_and_happens(queue, at_tab, open_page):

@@ -99,17 +99,24 @@ stories! {
     }
 }
 
-/// A sentence without its numbers and seats, as the desk looks it up.
+/// A sentence without its numbers and what it quotes, as the desk looks it up.
 fn sentence(said: &str) -> String {
-    let is_value = |word: &str| word.starts_with(|c: char| c.is_ascii_digit());
     let (mut sentence, mut values) = (String::new(), 0);
-    for word in said.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '.') {
-        let bare = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
-        if is_value(bare) {
-            sentence.push_str(&format!("{{{values}}}{}", &word[bare.len()..]));
-            values += 1;
-        } else {
-            sentence.push_str(word);
+    let mut blank = || {
+        values += 1;
+        format!("{{{}}}", values - 1)
+    };
+    for (index, part) in said.split('`').enumerate() {
+        if index % 2 == 1 {
+            sentence.push_str(&blank());
+            continue;
+        }
+        for word in part.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '.') {
+            let bare = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+            match bare.chars().next() {
+                Some('0'..='9') => sentence.push_str(&(blank() + &word[bare.len()..])),
+                _ => sentence.push_str(word),
+            }
         }
     }
     sentence

@@ -103,6 +103,7 @@
       if (Number.isNaN(Date.parse(this.fields.starts_at))) this.faults['/starts_at'] = words.starts_at_missing;
       const [sent, where] = this.isNew ? this.made() : this.changed();
       if (Object.keys(this.faults).length > 0) return this.showFaults();
+      if (this.endsSale && !confirm(words.ends_sale)) return;
       this.busy = true;
       const answer = await desk.ask(...sent);
       this.busy = false;
@@ -114,6 +115,12 @@
       this.notice = say(this.isNew ? words.created : words.saved, { title: this.fields.title });
       this.cancel();
       await this.load();
+    },
+
+    /** Whether a concert on sale is moved to an instant that has passed. */
+    get endsSale() {
+      const isMoved = !this.isNew && this.fields.starts_at !== this.before.starts_at;
+      return isMoved && Date.parse(this.fields.starts_at) < Date.now();
     },
 
     /** Only what was changed here: what somebody else changed meanwhile stays. */
@@ -151,7 +158,7 @@
       Object.keys(this.faults).forEach(pointer => {
         const part = this.parts?.[pointer.match(/^\/tiers\/(\d+)\/seats/)?.[1]];
         if (!part) return;
-        const [, seat] = this.faults[pointer].match(/seat (\S+) is named twice/) ?? [];
+        const [, seat] = this.faults[pointer].match(/seat `(\S+)` is named twice/) ?? [];
         const isOdd = index => (seat ? plan.seatsOf(this.rows[index]).includes(seat) : !/^[A-Za-z0-9-]{1,14}$/.test(this.rows[index].name));
         this.faults[`/row/${part.indices.findLast(isOdd) ?? part.indices[0]}`] = this.faults[pointer];
         delete this.faults[pointer];

@@ -9,7 +9,7 @@ const desk = (() => {
   /** What the server says of a field, in the language of the page; the sentences come with the tabs that have forms. */
   function reason(said) {
     const values = [];
-    const sentence = said.replace(/\b\d[\d.]*\b|(?<=^seat )\S+/g, value => `{${values.push(value) - 1}}`);
+    const sentence = said.replace(/`([^`]*)`|\b\d[\d.]*\b/g, (whole, quoted) => `{${values.push(quoted ?? whole) - 1}}`);
     const known = words.reasons?.[sentence];
     return known ? say(known, values) : said;
   }

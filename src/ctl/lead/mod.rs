@@ -154,7 +154,7 @@ impl Lead<'_> {
         let queue = json(&queue)?;
         let number = |name: &str| queue[name].as_f64().with_context(|| format!("no {name}"));
         let rate = number("rate_now_per_second")?;
-        let moves = matches!(queue["reason"].as_str(), None | Some("rate_lowered"));
+        let moves = matches!(queue["reason"].as_str(), None | Some("rate_lowered" | "turns_taken"));
         let used = number("measured_rate_per_second")? >= rate / 2.0;
         Ok(Line { rate, tried: moves && used && number("waiting")? > 0.0 })
     }

@@ -58,7 +58,7 @@ pub struct PlaceView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, minimum = 0)]
     pub eta_high_seconds: Option<i64>,
-    /// Why it does not move.
+    /// Why it does not move, or more slowly than the rate says.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub reason: Option<Reason>,

@@ -119,7 +119,7 @@ stories! {
         let ann = app.one_at_a_time().await;
         let bob = app.waiting_buyer().await;
         let dry = script(app, "drain", "--dry-run").await.ok();
-        assert_eq!(dry.lines().count(), 3, "{dry}");
+        assert_eq!(dry.lines().count(), 4, "{dry}");
         assert_eq!(mode(app).await, "open", "a dry run sends nothing");
 
         let mut drain = program(app, &path_of("drain"), "--every 1").spawn().unwrap();
@@ -181,7 +181,7 @@ stories! {
         let dry = open("--dry-run --ramp 0.5 100 5m --at 2031-05-01T20:00:00Z --message Soon").await.ok();
         let sent: Vec<&str> = dry.lines().collect();
         assert_eq!(sent, ["usher ctl policy show main --etag", "usher ctl queues show main --json",
-            "usher ctl policy set main --rate-per-second 0.5 --if-match ETAG",
+            "usher ctl schedule list main --json", "usher ctl policy set main --rate-per-second 0.5 --if-match ETAG",
             "usher ctl schedule add main --at 2031-05-01T20:00:00Z --mode open --rate-per-second 100 --ramp 300 --message Soon"]);
         assert_eq!(app.operator.queue("main").await["policy"]["rate_per_second"], 0.0, "a dry run sends nothing");
 
@@ -189,6 +189,7 @@ stories! {
         let planned = open("--ramp 0.5 100 5m --at 2031-05-01T20:00:00Z").await;
         assert_eq!(planned.code, Some(0), "{planned:?}");
         assert!(planned.err.contains("at 100/s its active_max of 50 is full within a second"), "{planned:?}");
+        assert!(!planned.err.contains("planned"), "{planned:?}");
         let plan = app.operator.get("/admin/queues/main/schedule").await.ok()["pending"][0].clone();
         assert_eq!((&plan["ramp_seconds"], &plan["policy"]), (&json!(300), &json!({"mode": "open", "rate_per_second": 100.0})));
         assert_eq!((mode(app).await, rate(app).await), (json!("paused"), json!(0.5)));
