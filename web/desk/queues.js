@@ -91,7 +91,7 @@
     };
     const axis = { stroke: colour('--soft'), grid: { stroke: colour('--line'), width: 1 }, ticks: { show: false } };
     const plot = new uPlot({
-      ...size(), padding: [8, 8, 0, 0], legend: { show: false }, cursor: { show: false },
+      ...size(), padding: [8, 28, 0, 0], legend: { show: false }, cursor: { show: false },
       scales: {
         x: { range: (_, from, to) => [Math.min(from ?? 0, (to ?? 0) - WINDOW_SECONDS_MIN), to ?? 0] },
         y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] },
