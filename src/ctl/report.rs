@@ -147,7 +147,7 @@ mod tests {
         let page = page(&report()).unwrap();
         assert!(page.contains("&lt;b&gt;Requiem"), "{page}");
         assert!(page.contains("2031-05-01T11:03"), "{page}");
-        assert!(page.contains("4.0 a second</text>") && page.contains("4 seats</text>"), "{page}");
+        assert!(page.contains("4.0 a second</text>") && page.contains("Seats: 4</text>"), "{page}");
         for outside in ["src=", "@import", "<script", "<link"] {
             assert!(!page.contains(outside), "{outside}: {page}");
         }
