@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -19,6 +20,9 @@ use usher::{bench, ctl, doctor, telemetry};
 /// A request is a few dozen small allocations, on whichever thread is free.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// How long tasks that nobody waits for may hold up the end of the process.
+const LINGER_MAX: Duration = Duration::from_secs(1);
 
 /// A virtual waiting room and box office in one binary.
 #[derive(Parser)]
@@ -69,6 +73,8 @@ fn main() -> ExitCode {
             Command::Doctor { config, json } => doctor::run(config, json).await,
         }
     });
+    // What was accepted is done. A task that is left, such as a name that nobody resolves, keeps no process alive.
+    runtime.shutdown_timeout(LINGER_MAX);
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error),

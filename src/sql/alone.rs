@@ -13,11 +13,9 @@ use crate::error::{Code, Error, Machine};
 /// Any number, as long as every instance takes the same; the other half of the key is the installation.
 const LOCK: i32 = 7_538_113;
 
-/// The session that will hold the lock. It is never given up for its age; one that was cut is replaced.
+/// The session that will hold the lock; one that was cut is replaced.
 pub(super) async fn session(config: &SqlConfig) -> Result<DatabaseConnection, Error> {
-    let mut options = options(&config.url, 1);
-    options.idle_timeout(None).max_lifetime(None);
-    Database::connect(options).await.map_err(from_db)
+    Database::connect(options(&config.url, 1)).await.map_err(from_db)
 }
 
 impl Sql {

@@ -202,6 +202,10 @@ fn is_away(error: &sqlx::Error) -> bool {
 fn options(url: &str, connections: u32) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options.max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).sqlx_logging(false);
+    // Connections are kept, and asked whether they live before they are used. The task that closes old ones may count
+    // the idle ones down below nothing, and then turns for ever without a pause: a core is lost, and no stop ends
+    // (https://github.com/launchbadge/sqlx/issues/3645, in sqlx 0.9.0).
+    options.idle_timeout(None).max_lifetime(None);
     options.map_sqlx_sqlite_opts(|sqlite| {
         sqlite
             .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal)
@@ -291,6 +295,14 @@ mod tests {
         let row = format!("INSERT INTO proof VALUES ({values})");
         transaction.execute_unprepared(&row).await.ok()?;
         commit(transaction).await.ok()
+    }
+
+    #[tokio::test]
+    async fn no_pool_has_a_task_that_closes_old_connections() {
+        let pool = Database::connect(options("sqlite::memory:", 1)).await.unwrap();
+        let pool = pool.get_sqlite_connection_pool().options();
+        assert_eq!((pool.get_idle_timeout(), pool.get_max_lifetime()), (None, None));
+        assert_eq!(pool.get_min_connections(), 0);
     }
 
     /// SQLite breaks a transaction off when there is no room for a page, and keeps it open when there is none for the

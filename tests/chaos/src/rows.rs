@@ -2,7 +2,8 @@
 
 use anyhow::Context;
 use sea_orm::{
-    ConnectionTrait, Database, DatabaseConnection, DbBackend, FromQueryResult, Statement,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, FromQueryResult,
+    Statement,
 };
 
 /// Everything the invariants need of the tables.
@@ -110,7 +111,9 @@ struct Instant {
 impl Rows {
     /// Reads a database that nobody writes to any more.
     pub async fn read(database_url: &str) -> anyhow::Result<Self> {
-        let database = Database::connect(database_url).await.context("the final database")?;
+        let mut options = ConnectOptions::new(database_url);
+        options.idle_timeout(None).max_lifetime(None);
+        let database = Database::connect(options).await.context("the final database")?;
         let (now, triggers) = match database.get_database_backend() {
             DbBackend::Sqlite => (
                 "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AS now",

@@ -180,7 +180,7 @@ stories! {
 stories! {
     async fn a_key_in_flight_is_neither_done_nor_refused(app: &TestApp) {
         let stake = Stake::of(app).await;
-        let sql = sea_orm::Database::connect(&app.app.config.sql.url).await.unwrap();
+        let sql = connect(&app.app.config.sql.url).await;
         let hold = async || stake.ann.hold_with_key(1, "2", "k").await;
         let pay = async || stake.ann.pay_with_key(1, "k").await;
 

@@ -22,7 +22,7 @@ pub use document::{DOCUMENT, objection};
 pub use identity::{ED25519_PUBLIC, Idp, JwtApp, forge, number_of};
 pub use listener::Listener;
 pub use people::{Buyer, Operator};
-pub use servers::{Database, PrivateRedis};
+pub use servers::{Database, PrivateRedis, connect};
 pub use shop::{ADMIN_KEY, Shop, serve, signal};
 pub use wire::Wire;
 

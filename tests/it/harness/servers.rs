@@ -84,9 +84,10 @@ async fn postgres() -> DatabaseConnection {
     connect(&setting("USHER_TEST_POSTGRES_URL")).await
 }
 
-async fn connect(url: &str) -> DatabaseConnection {
+/// Whoever closes old connections may turn for ever: see `sql/mod.rs`.
+pub async fn connect(url: &str) -> DatabaseConnection {
     let mut options = sea_orm::ConnectOptions::new(url);
-    options.max_connections(1).sqlx_logging(false);
+    options.max_connections(1).sqlx_logging(false).idle_timeout(None).max_lifetime(None);
     sea_orm::Database::connect(options).await.unwrap()
 }
 

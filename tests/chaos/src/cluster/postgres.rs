@@ -109,6 +109,7 @@ impl Postgres {
     async fn answers(&self) -> bool {
         let mut options = sea_orm::ConnectOptions::new(Self::url(self.address));
         options.max_connections(1).sqlx_logging(false).acquire_timeout(Duration::from_secs(2));
+        options.idle_timeout(None).max_lifetime(None);
         match sea_orm::Database::connect(options).await {
             Ok(sql) => {
                 let answers = sql.ping().await.is_ok();

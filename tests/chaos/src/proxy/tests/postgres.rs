@@ -60,6 +60,7 @@ impl Scene {
 async fn connect(url: &str) -> Result<DatabaseConnection, DbErr> {
     let mut options = ConnectOptions::new(url);
     options.max_connections(1).sqlx_logging(false).acquire_timeout(Duration::from_secs(2));
+    options.idle_timeout(None).max_lifetime(None);
     Database::connect(options).await
 }
 
